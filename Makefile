@@ -1,0 +1,48 @@
+# Everything a person or a CI machine types. Each target makes the machine ready first, which is quick when it is.
+
+NODE = node-003
+ROLE = worker
+BIN = .venv/bin
+FAST = not disk and not boot and not soak
+SHELL_SCRIPTS = $$(grep -rIlE --exclude='*.j2' --exclude-dir=__pycache__ '^\#!/bin/(ba)?sh|shellcheck shell=' \
+	.ci builder overlays tests)
+
+.PHONY: help setup image boot lint test test-fast soak bench golden clean
+
+help: ## this list
+	@awk -F ' *## ' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing: Debian packages, .venv, the nodes' ssh key
+	@builder/setup/setup.sh
+
+image: setup ## build the image of NODE (node-003) in ROLE (worker)
+	$(BIN)/pimu-build $(NODE) --role $(ROLE)
+
+boot: setup ## open the console of NODE's image on an emulated Pi
+	$(BIN)/pimu-build boot output/$(NODE).img
+
+lint: setup ## ruff, mypy, shellcheck
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	shellcheck $(SHELL_SCRIPTS)
+
+test: lint ## lint and every test but the long ones; boots the image
+	$(BIN)/pytest -m "not soak"
+
+test-fast: setup ## the tests that need no disk, root or QEMU
+	$(BIN)/pytest -q -m "$(FAST)"
+
+soak: setup ## the long tests
+	$(BIN)/pytest -m soak
+
+bench: ## measure, and print the table of README
+	@builder/setup/setup.sh bench
+	$(BIN)/python -m tests.bench
+
+golden: setup ## write tests/golden/ anew; read the difference before you keep it
+	$(BIN)/pytest -q -m "$(FAST)" --renew-golden
+
+clean: ## remove images and what the checkers keep; the cache stays (pimu-build cache prune)
+	find output -mindepth 1 ! -name .gitignore -delete
+	rm -rf .mypy_cache .pytest_cache .ruff_cache

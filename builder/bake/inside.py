@@ -1,0 +1,191 @@
+"""Bake packages into a layer, inside the sandbox: unpack at native speed, configure with host programs on top, make
+the initrd, pack. `python -m builder.bake.inside SPEC`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.bake import binfmt
+from builder.bake.elf import foreign_files
+from builder.bake.mounts import bind, machine, overlay
+from builder.bake.pack import pack
+from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
+from builder.errors import BuildError, PimuError
+from builder.run import run
+
+STAGE = Path(__file__).with_name("stage")
+_INITRAMFS_STUB = "usr/sbin/update-initramfs"
+_INITRAMFS_WANTED = "run/initramfs-wanted"
+_INITRD = "run/initrd"
+
+# What configures the rest, in the order in which it can: debootstrap's second stage does the same.
+_CORE = (("base-passwd", "base-files"), ("libc6", "perl-base", "mawk", "debconf", "dpkg"))
+
+
+def main() -> None:
+    spec = BakeSpec.load(Path(sys.argv[1]))
+    os.umask(0o022)
+    try:
+        bake(spec, Path(sys.argv[1]).parent)
+    except PimuError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from error
+
+
+def bake(spec: BakeSpec, work: Path) -> None:
+    """Make the layer of `spec`, using `work`, an empty directory but for the spec."""
+    binfmt.enable(spec.architecture)
+    lower, boot = _extract_lower(spec, work)
+    _unpack(spec, work, lower)
+    layers = [work / "unpacked", lower]
+    stand_ins = _stand_ins(spec, work, layers)
+    if _configure(spec, work, [stand_ins, *layers], boot):
+        (stand_ins / _INITRAMFS_STUB).unlink()
+        _make_initrds(spec, work, [stand_ins, work / "configured", *layers], boot)
+    else:
+        (work / "initrds").mkdir()
+    layers = [work / "initrds", work / "configured", *layers]
+    for upper in layers[:2]:
+        refuse_copies(upper, stand_ins)
+    with overlay(work, layers, work / "finished") as root:
+        with machine(root, boot, spec.boot_mount):
+            for command in spec.commands:
+                chroot(root, command, spec.epoch)
+        say("pack")
+        base = lower if spec.lower else None
+        pack(root, base, Path(spec.out, ROOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
+    if spec.boot_mount is not None:
+        pack(boot, None, Path(spec.out, BOOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
+
+
+def say(text: str) -> None:
+    """A line of progress, with the time since this process began."""
+    sys.stderr.write(f"{time.monotonic() - _BEGUN:6.1f} s  {text}\n")
+    sys.stderr.flush()
+
+
+_BEGUN = time.monotonic()
+
+
+def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
+    """Run a program of the tree in the tree, with the environment of a package's configuration."""
+    environment = {
+        "DEBCONF_NONINTERACTIVE_SEEN": "true",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "LC_ALL": "C.UTF-8",
+        "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
+    }
+    run(["chroot", root, *command], env=environment)
+
+
+def _extract_lower(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
+    lower, boot = work / "lower", work / "boot"
+    for folder, name in ((lower, ROOT_TAR), (boot, BOOT_TAR)):
+        folder.mkdir()
+        if spec.lower is not None and (layer := Path(spec.lower, name)).exists():
+            run(["tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", layer, "-C", folder])
+    return lower, boot
+
+
+def _unpack(spec: BakeSpec, work: Path, lower: Path) -> None:
+    say(f"unpack {len(spec.debs)} packages")
+    accel = [] if spec.accel is None else [bind(Path(spec.accel), work / "accel")]
+    with overlay(work, [*accel, lower], work / "unpacked") as root:
+        if spec.lower is None:
+            _lay_foundation(root, spec.essential)
+        forced = [f"--force-{what}" for what in ("architecture", "depends", "unsafe-io", "confold")]
+        with machine(root, None, None):
+            run(
+                ["dpkg", f"--root={root}", *forced, "--no-triggers", "--unpack", *spec.debs],
+                env={"DEBIAN_FRONTEND": "noninteractive", "SOURCE_DATE_EPOCH": str(spec.epoch)},
+            )
+        for name, (text, mode) in spec.files.items():
+            path = root / name.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(mode)
+
+
+def _lay_foundation(root: Path, essential: Sequence[str]) -> None:
+    """Enough of a system that preinst scripts and dpkg --configure can run: the essential packages' files, merged /usr,
+    an empty dpkg database."""
+    for name in ("bin", "sbin", "lib"):
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        if not (root / name).is_symlink():
+            (root / name).symlink_to(f"usr/{name}")
+    for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("status", "available"):
+        (root / "var/lib/dpkg" / name).touch()
+    for deb in essential:
+        files = run(["dpkg-deb", "--fsys-tarfile", deb]).stdout
+        run(["tar", "-x", "-p", "--keep-directory-symlink", "-C", root], input=files)
+
+
+def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
+    """The host programs and stubs that lie on top while packages are configured.
+
+    Each stands in for a program that the tree has: one that it lacks would be found by maintainer scripts, and they
+    would do what they do not do on the Pi.
+    """
+    top = work / "stand-ins"
+    foreign = [] if spec.accel is None else [STAGE / "foreign", work / "accel"]
+    for tree in [STAGE / "all", *foreign]:
+        for source in tree.rglob("*"):
+            name = source.relative_to(tree)
+            target = top / name
+            if source.is_dir() and not source.is_symlink():
+                target.mkdir(parents=True, exist_ok=True)
+            elif _stands_in(name, layers) and not target.exists():
+                shutil.copy2(source, target, follow_symlinks=False)
+    return top
+
+
+def _stands_in(name: Path, layers: Sequence[Path]) -> bool:
+    if name.parts[:2] not in (("usr", "bin"), ("usr", "sbin")) or name.name == "policy-rc.d":
+        return True
+    return any(os.path.lexists(layer / name) for layer in layers)
+
+
+def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> bool:
+    """Run the packages' configuration; whether it asked for an initrd."""
+    say("configure")
+    with overlay(work, lowers, work / "configured") as root, machine(root, boot, spec.boot_mount):
+        if spec.lower is None:
+            for packages in _CORE:
+                chroot(root, ["dpkg", "--force-depends", "--configure", *packages], spec.epoch)
+        chroot(root, ["dpkg", "--force-confold", "--configure", "-a"], spec.epoch)
+        return (root / _INITRAMFS_WANTED).exists()
+
+
+def _make_initrds(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> None:
+    """One initrd per kernel. Its hooks copy programs, so each initrd is unpacked again and looked at.
+
+    Raises BuildError when a program of another machine is in it.
+    """
+    with overlay(work, lowers, work / "initrds") as root, machine(root, boot, spec.boot_mount):
+        for modules in sorted((root / "usr/lib/modules").iterdir()):
+            say(f"initrd {modules.name}")
+            chroot(root, ["update-initramfs", "-c", "-k", modules.name], spec.epoch)
+            chroot(root, ["unmkinitramfs", f"/boot/initrd.img-{modules.name}", f"/{_INITRD}"], spec.epoch)
+            if foreign := foreign_files(root / _INITRD, spec.architecture):
+                raise BuildError(f"holds programs of another machine: {', '.join(foreign)}", where="the initrd")
+            shutil.rmtree(root / _INITRD)
+
+
+def refuse_copies(upper: Path, stand_ins: Path) -> None:
+    """Raise BuildError when a file of the layer is a program of the host, copied up by a chmod or a rename."""
+    for path in upper.rglob("*"):
+        twin = stand_ins / path.relative_to(upper)
+        if path.is_file() and not path.is_symlink() and twin.is_file() and not twin.is_symlink():
+            raise BuildError("was changed while the host's program lay on top", where=str(path.relative_to(upper)))
+
+
+if __name__ == "__main__":
+    main()

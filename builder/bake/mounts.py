@@ -1,0 +1,80 @@
+"""The mounts of a bake, inside its sandbox. Nothing has to be undone: they end with the mount namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.errors import BuildError
+from builder.run import run
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+# Linux's overlayfs documentation: these three store facts in xattrs that would leak the build host into a layer.
+_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
+
+
+def in_user_namespace() -> bool:
+    """user_namespaces(7): the initial namespace maps all 2^32 - 1 ids onto themselves."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
+@contextmanager
+def overlay(work: Path, lowers: Sequence[Path], upper: Path) -> Iterator[Path]:
+    """The tree of `lowers` (topmost first) with writes going to `upper`, mounted at `work`/merged.
+
+    Paths are given to mount relative to `work`: it splits its options at commas and colons.
+    """
+    merged, scratch = work / "merged", work / f"{upper.name}.work"
+    for folder in (merged, scratch, upper):
+        folder.mkdir(exist_ok=True)
+    relative = [os.fspath(path.relative_to(work)) for path in (*lowers, upper, scratch)]
+    if any(set(name) & set(",:\\") for name in relative):
+        raise BuildError("overlay names with commas or colons", where=str(work))
+    layers = f"lowerdir={':'.join(relative[:-2])},upperdir={relative[-2]},workdir={relative[-1]}"
+    options = f"{layers},{_OPTIONS}" + (",userxattr" if in_user_namespace() else "")
+    run(["mount", "-t", "overlay", "overlay", "-o", options, merged], cwd=work)
+    try:
+        yield merged
+    finally:
+        run(["umount", merged])
+
+
+@contextmanager
+def machine(root: Path, boot: Path | None, boot_mount: str | None) -> Iterator[None]:
+    """/proc, /dev, /run and /tmp of a tree, and its boot volume: raspi-firmware wants a mount point there."""
+    mounted: list[Path] = []
+
+    def mount(target: str, *words: str | Path) -> Path:
+        path = root / target
+        path.mkdir(parents=True, exist_ok=True)
+        run(["mount", *words, path])
+        mounted.append(path)
+        return path
+
+    try:
+        mount("proc", "-t", "proc", "proc")
+        device = mount("dev", "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+        for name in _DEVICES:
+            (device / name).touch()
+            run(["mount", "--bind", f"/dev/{name}", device / name])
+            mounted.append(device / name)
+        for link, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+            (device / link).symlink_to(target)
+        (device / "shm").mkdir()
+        mount("run", "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+        mount("tmp", "-t", "tmpfs", "-o", "mode=1777", "tmpfs")
+        if boot is not None and boot_mount is not None:
+            mount(boot_mount.lstrip("/"), "--bind", boot)
+        yield
+    finally:
+        for path in reversed(mounted):
+            run(["umount", path])
+
+
+def bind(source: Path, target: Path) -> Path:
+    target.mkdir()
+    run(["mount", "--bind", source, target])
+    return target

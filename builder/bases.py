@@ -1,0 +1,112 @@
+"""A base as layers: bootstrapped from packages, with the packages of a role on top."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder import apt
+from builder.bake import ACCEL_PACKAGES, DPKG_STATUS, Recipe, bake, make_accel, needs_accel, text_files
+from builder.bake.binfmt import host_architecture
+from builder.errors import ConfigurationError
+from builder.model.edits import FILE_MODE
+from builder.model.lock import canonical
+from builder.model.plan import Plan
+from builder.model.progress import Progress
+from builder.model.settings import AptSource, Base, ImageSource, PackagesSource
+from builder.resolve import Resolver
+from builder.sources import Cache
+from builder.store import Store
+
+_TARGET_KEYRING = "/usr/share/keyrings/debian-archive-keyring.pgp"
+
+
+class Bakery:
+    """What every bake of a build needs; the layers that it returns are directories of the store."""
+
+    def __init__(self, resolver: Resolver, cache: Cache, store: Store, progress: Progress) -> None:
+        self._resolver, self._cache, self._store, self._progress = resolver, cache, store, progress
+
+    def base(self, plan: Plan) -> Path:
+        """The system that a plan's packages go onto."""
+        base, name = plan.base, plan.settings.base
+        recipe = Recipe(architecture=base.architecture, boot_mount=base.boot.mount, files=text_files(plan.base_edits))
+        return self.bootstrap(name, base.suite, packages_source(name, base), recipe)
+
+    def bootstrap(self, name: str, suite: str, source: PackagesSource, wanted: Recipe) -> Path:
+        """A whole system from an empty tree. Its apt gets the sources that it was made from."""
+        resolution = self._resolver.resolve(
+            f"{name} {wanted.architecture}",
+            sources=source.apt,
+            architecture=wanted.architecture,
+            packages=source.packages,
+            bootstrap=True,
+        )
+        text = apt.sources_text(source.apt, keyring=_TARGET_KEYRING)
+        sources = {"/etc/apt/sources.list.d/debian.sources": (text, FILE_MODE)}
+        recipe = Recipe(
+            architecture=wanted.architecture,
+            boot_mount=wanted.boot_mount,
+            files={**sources, **wanted.files},
+            commands=wanted.commands,
+        )
+        accel = self._accel(suite, source.apt, wanted.architecture)
+        return bake(
+            resolution,
+            recipe,
+            lower=None,
+            accel=accel,
+            cache=self._cache,
+            store=self._store,
+            progress=self._progress,
+            label=name,
+        )
+
+    def add_packages(self, name: str, base: Base, lower: Path, packages: Sequence[str]) -> Path | None:
+        """The layer of a role's packages on a base; None when the role asks for none."""
+        if not packages:
+            return None
+        sources = packages_source(name, base).apt
+        chosen = hashlib.sha256(canonical(sorted(packages)).encode()).hexdigest()[:12]
+        resolution = self._resolver.resolve(
+            f"{name} {base.architecture} packages {chosen}",
+            sources=sources,
+            architecture=base.architecture,
+            packages=packages,
+            status=(lower / DPKG_STATUS).read_bytes(),
+            bootstrap=False,
+        )
+        return bake(
+            resolution,
+            Recipe(architecture=base.architecture, boot_mount=base.boot.mount),
+            lower=lower,
+            accel=self._accel(base.suite, sources, base.architecture),
+            cache=self._cache,
+            store=self._store,
+            progress=self._progress,
+            label=f"{name} packages",
+        )
+
+    def _accel(self, suite: str, sources: Sequence[AptSource], architecture: str) -> Path | None:
+        if not needs_accel(architecture):
+            return None
+        resolution = self._resolver.resolve(
+            f"host programs {suite} {host_architecture()}",
+            sources=sources,
+            architecture=host_architecture(),
+            packages=ACCEL_PACKAGES,
+            bootstrap=False,
+        )
+        return make_accel(resolution, self._cache, self._store)
+
+
+def packages_source(name: str, base: Base) -> PackagesSource:
+    """Raises ConfigurationError for a base that is a published image without a pin."""
+    if isinstance(base.source, ImageSource):
+        raise ConfigurationError(
+            f"the base {name} has no pinned image yet, so it can be planned but not built",
+            where=f"profiles/bases/{name}.yaml",
+            hint="build with --base debian-trixie",
+        )
+    return base.source

@@ -1,0 +1,52 @@
+"""Run scripts as root on a booted Pi, the way its owner would: by ssh, with the owner's key, and sudo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import BuildError
+from builder.run import run
+
+_CONNECT_TIMEOUT = 30  # seconds: a handshake takes several under emulation
+_REFUSED = 255  # ssh's own failure; else it is the script's status
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The host key is not checked: it is new with every first boot, and the port is on this host."""
+
+    user: str
+    port: int
+    identity: Path
+
+    def run(self, script: bytes, timeout: float) -> str:
+        """Standard output of a POSIX sh script, run as root. Raises BuildError when it fails or does not end."""
+        return run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=timeout).text
+
+    def send(self, script: bytes) -> None:
+        """Run a script that may end the connection before its own end can be told."""
+        run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=2 * _CONNECT_TIMEOUT, check=False)
+
+    def answers(self) -> bool:
+        try:
+            return run(self._argv("true"), timeout=2 * _CONNECT_TIMEOUT, check=False).returncode != _REFUSED
+        except BuildError:
+            return False
+
+    def _argv(self, *command: str) -> list[str]:
+        options = {
+            "IdentityFile": str(self.identity),
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "PreferredAuthentications": "publickey",
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": str(_CONNECT_TIMEOUT),
+            "ServerAliveInterval": "30",
+            "ServerAliveCountMax": "10",
+        }
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", "-F", "none", *words, "-p", str(self.port), f"{self.user}@127.0.0.1", *command]

@@ -1,0 +1,161 @@
+"""The table of contents: profiles become plans, plans become images. Nothing here touches the world by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import guests, publish
+from builder.bases import Bakery, packages_source
+from builder.cache import in_use
+from builder.disk.image import Golden, make_golden
+from builder.model.plan import Plan
+from builder.model.progress import Progress
+from builder.plan import make_plan
+from builder.project import Project
+from builder.resolve import LOCK_FILE, Resolver, upgrade
+from builder.run import kill_all
+from builder.sources import Cache
+from builder.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """`role` and `base` win over what the profiles say; `jobs` is how much may be made at the same time."""
+
+    output: Path
+    cache: Path
+    role: str | None = None
+    base: str | None = None
+    jobs: int = 2
+    offline: bool = False
+    sha256: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`changed` is False when the image was there already, byte by byte."""
+
+    plan: Plan
+    image: Path
+    manifest: Path
+    changed: bool
+    seconds: float
+
+
+def make_plans(project: Project, nodes: Sequence[str], role: str | None, base: str | None) -> list[Plan]:
+    """The plans of distinct nodes, once it is certain that none of them collides with another."""
+    resolved = [project.settings(node, role, base) for node in dict.fromkeys(nodes)]
+    project.identities(resolved)
+    return [make_plan(one, project.overlays, project.seed) for one in resolved]
+
+
+def build(project: Project, nodes: Sequence[str], options: BuildOptions, progress: Progress) -> list[Built]:
+    """Write the image of each node and its manifest into the output folder.
+
+    Raises the errors of builder.errors; an image that is there stays as it was until its successor is complete.
+    """
+    plans = make_plans(project, nodes, options.role, options.base)
+    for plan in plans:
+        packages_source(plan.settings.base, plan.base)
+    publish.prepare_folder(options.output)
+    with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
+        kitchen = _Kitchen(project, options, progress)
+        goldens = kitchen.goldens(plans)
+        return kitchen.node_images(plans, goldens)
+
+
+def relock(project: Project, cache: Path, progress: Progress) -> list[str]:
+    """Lock what the archives offer now; a line for each package that has changed."""
+    with in_use(cache):
+        return upgrade(project.root / LOCK_FILE, Store(cache), progress)
+
+
+class _Kitchen:
+    """One build: its cache, its lock, its threads."""
+
+    def __init__(self, project: Project, options: BuildOptions, progress: Progress) -> None:
+        self._project, self._options, self._progress = project, options, progress
+        self._store = Store(options.cache)
+        cache = Cache(options.cache)
+        self._resolver = Resolver(project.root / LOCK_FILE, cache, self._store, progress, offline=options.offline)
+        self._bakery = Bakery(self._resolver, cache, self._store, progress)
+
+    def goldens(self, plans: Sequence[Plan]) -> dict[str, tuple[Golden, dict[str, Path]]]:
+        """Golden image and blobs by node; guests and bases are made side by side, each once."""
+        disks = {plan.guest_disk.name: plan for plan in plans if plan.guest_disk is not None}
+        bases = {plan.settings.base: plan for plan in plans}
+        with _pool(self._options.jobs) as submit:
+            pending_disks = {name: submit(self._guest_disk, plan) for name, plan in disks.items()}
+            pending_bases = {name: submit(self._bakery.base, plan) for name, plan in bases.items()}
+            made_disks = {name: future.result() for name, future in pending_disks.items()}
+            made_bases = {name: future.result() for name, future in pending_bases.items()}
+        goldens = {}
+        for plan in plans:
+            blobs = made_disks[plan.guest_disk.name] if plan.guest_disk is not None else {}
+            goldens[plan.settings.name] = self._golden(plan, made_bases[plan.settings.base], blobs), blobs
+        return goldens
+
+    def node_images(self, plans: Sequence[Plan], goldens: Mapping[str, tuple[Golden, dict[str, Path]]]) -> list[Built]:
+        with _pool(self._options.jobs) as submit:
+            pending = [submit(self._node_image, plan, *goldens[plan.settings.name]) for plan in plans]
+            return [future.result() for future in pending]
+
+    def _guest_disk(self, plan: Plan) -> dict[str, Path]:
+        disk, guest = plan.guest_disk, plan.guest
+        assert disk is not None
+        assert guest is not None
+        layer = self._bakery.bootstrap(
+            f"guest {disk.name}", guest.suite, guest.source, guests.recipe_of(guest.architecture, disk)
+        )
+        epoch = self._epoch(f"guest {disk.name} {guest.architecture}")
+        return guests.make_disk(disk, layer, epoch=epoch, store=self._store, progress=self._progress)
+
+    def _golden(self, plan: Plan, base: Path, blobs: Mapping[str, Path]) -> Golden:
+        added = self._bakery.add_packages(plan.settings.base, plan.base, base, plan.packages)
+        layers = [base] if added is None else [base, added]
+        epoch = self._epoch(f"{plan.settings.base} {plan.base.architecture}")
+        return make_golden(plan, layers, blobs, epoch=epoch, store=self._store, progress=self._progress)
+
+    def _epoch(self, name: str) -> int:
+        return self._resolver.used[name].epoch
+
+    def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:
+        begun = time.monotonic()
+        self._progress.step("stamp", plan.settings.name)
+        image, manifest, changed = publish.node_image(
+            plan,
+            golden,
+            blobs,
+            self._resolver.used,
+            output=self._options.output,
+            project=self._project.root,
+            sha256=self._options.sha256,
+        )
+        return Built(plan, image, manifest, changed, time.monotonic() - begun)
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
+    """Threads for work that waits for other processes. The first failure, or Ctrl-C, ends all of them."""
+    pending: list[Future[Any]] = []
+
+    def submit(*work: Any) -> Future[Any]:
+        pending.append(pool.submit(*work))
+        return pending[-1]
+
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        try:
+            yield submit
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # A thread whose tool was killed may start one more before it notices.
+            while not all(future.done() for future in pending):
+                kill_all()
+                time.sleep(0.1)
+            raise

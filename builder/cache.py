@@ -1,0 +1,118 @@
+"""The cache as a whole, for its owner: what is in it, is it whole, what may go.
+
+Downloads are `sha256/<hex>` (builder.sources), made things `<kind>/<key>/` (builder.store). Builds hold a shared kernel
+lock on the folder while they run, and pruning takes it alone, so that nothing vanishes under a build.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import BusyError
+from builder.model.progress import Progress
+from builder.sources.cache import sha256_of
+from builder.store import INPUTS
+
+_DOWNLOADS = "sha256"
+_WORK = "work"
+_LOCK = ".lock"
+_BLOCK = 512  # st_blocks, see stat(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`size` is what it takes on the disk, in bytes; `used` the Unix time of the last use."""
+
+    kind: str
+    name: str
+    path: Path
+    size: int
+    used: float
+
+
+def default_root() -> Path:
+    """$PIMU_CACHE, else pimu-build in the XDG cache directory (~/.cache)."""
+    if chosen := os.environ.get("PIMU_CACHE"):
+        return Path(chosen).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "pimu-build"
+
+
+@contextmanager
+def in_use(root: Path) -> Iterator[None]:
+    """Held by a build from beginning to end. Raises BusyError while the cache is being pruned."""
+    with _locked(root, fcntl.LOCK_SH, "the cache is being pruned"):
+        yield
+
+
+def entries(root: Path) -> list[Entry]:
+    """Everything in the cache, the longest unused first."""
+    kinds = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    found = [_entry(folder.name, path) for folder in kinds for path in folder.iterdir() if _is_entry(path)]
+    return sorted(found, key=lambda entry: (entry.used, entry.kind, entry.name))
+
+
+def damaged(root: Path, progress: Progress) -> list[Entry]:
+    """Downloads that are not what their name says, and made things whose inputs do not hash to their key."""
+    bad = []
+    present = entries(root)
+    with progress.bar("cache", total=sum(entry.size for entry in present)) as advance:
+        for entry in present:
+            if not _is_whole(entry):
+                bad.append(entry)
+            advance(entry.size)
+    return bad
+
+
+def remove(root: Path, unwanted: list[Entry]) -> None:
+    """Raises BusyError while a build runs."""
+    with _locked(root, fcntl.LOCK_EX, "a build is using the cache"):
+        for entry in unwanted:
+            if entry.path.is_dir():
+                shutil.rmtree(entry.path)
+            else:
+                entry.path.unlink()
+            entry.path.with_suffix(_LOCK).unlink(missing_ok=True)
+
+
+def unused(root: Path, days: float) -> list[Entry]:
+    """What no build has used for so many days."""
+    oldest = time.time() - days * 86400
+    return [entry for entry in entries(root) if entry.used <= oldest]
+
+
+@contextmanager
+def _locked(root: Path, mode: int, otherwise: str) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    handle = os.open(root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as busy:
+        raise BusyError(otherwise, where=str(root), hint="try again when it has ended") from busy
+    finally:
+        os.close(handle)
+
+
+def _is_entry(path: Path) -> bool:
+    return path.parent.name != _WORK and path.suffix == ""
+
+
+def _entry(kind: str, path: Path) -> Entry:
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    size = sum(file.lstat().st_blocks * _BLOCK for file in files)
+    return Entry(kind, path.name, path, size, path.stat().st_mtime)
+
+
+def _is_whole(entry: Entry) -> bool:
+    if entry.kind == _DOWNLOADS:
+        return sha256_of(entry.path) == entry.name
+    inputs = entry.path / INPUTS
+    return inputs.is_file() and hashlib.sha256(inputs.read_text().removesuffix("\n").encode()).hexdigest() == entry.name

@@ -1,0 +1,174 @@
+"""Commands around one image: build, plan, verify, boot. Each asks one room of the builder, and prints its answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from builder import boot, cache, plan, verify
+from builder.build import BuildOptions, build, make_plans
+from builder.cli import texts
+from builder.cli.group import (
+    base_option,
+    json_option,
+    node_names,
+    open_project,
+    profile_names,
+    project_option,
+    role_option,
+    verbosity_options,
+)
+from builder.cli.terminal import Terminal
+from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
+from builder.model.manifest import Manifest
+
+IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("build")
+@click.argument(
+    "nodes", nargs=-1, required=True, metavar="NODE...", callback=node_names, shell_complete=profile_names("nodes")
+)
+@role_option
+@base_option
+@project_option
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
+@click.option("--offline", is_flag=True, help="Use what is in the cache; never open a connection.")
+@click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
+@json_option
+@verbosity_options
+@click.pass_context
+def build_command(
+    ctx: click.Context,
+    /,
+    *,
+    nodes: tuple[str, ...],
+    role: str | None,
+    base: str | None,
+    project: Path,
+    output: Path | None,
+    jobs: int | None,
+    offline: bool,
+    sha256: bool,
+    as_json: bool,
+) -> None:
+    """Build images (the word `build` may be left out).
+
+    Each NODE becomes DIR/NODE.img with its manifest beside it. An image that is already what it should be is kept.
+    """
+    terminal = ctx.ensure_object(Terminal)
+    options = BuildOptions(
+        output=output or project / "output",
+        cache=cache.default_root(),
+        role=role,
+        base=base,
+        jobs=jobs or os.cpu_count() or 1,
+        offline=offline,
+        sha256=sha256,
+    )
+    made = build(open_project(ctx, project), nodes, options, terminal)
+    if as_json:
+        click.echo(json.dumps([texts.built_data(one) for one in made], indent=2))
+    elif terminal.quiet:
+        click.echo("\n".join(str(one.image) for one in made))
+    else:
+        click.echo("\n\n".join(texts.built_text(one, project) for one in made))
+
+
+@click.command("plan")
+@click.argument("node", callback=node_names, shell_complete=profile_names("nodes"))
+@role_option
+@base_option
+@project_option
+@json_option
+@verbosity_options
+@click.pass_context
+def plan_command(
+    ctx: click.Context, /, *, node: str, role: str | None, base: str | None, project: Path, as_json: bool
+) -> None:
+    """Show what would be baked in, and who asked for it.
+
+    One line per edit, with the feature that asked and the file that set it. Needs no root, no network and no tools.
+    """
+    (made,) = make_plans(open_project(ctx, project), [node], role, base)
+    click.echo(plan.to_json(made).rstrip() if as_json else "\n".join(plan.to_lines(made)))
+
+
+@click.command("verify")
+@click.argument("image", type=IMAGE)
+@json_option
+@verbosity_options
+@click.pass_context
+def verify_command(ctx: click.Context, /, *, image: Path, as_json: bool) -> None:
+    """Prove an image by the manifest beside it.
+
+    Every byte, every edit as a mount shows it, and both file systems. Exits with 8 when something differs.
+    """
+    terminal = ctx.ensure_object(Terminal)
+    manifest = _manifest(image)
+    if not as_json:
+        report = verify.verify(image, manifest, terminal)
+        click.echo(f"{image}: as its manifest says ({report.files} paths, {report.chunks} chunks, 2 file systems)")
+        return
+    report = verify.examine(image, manifest, terminal)
+    click.echo(json.dumps(texts.report_data(image, report), indent=2))
+    if report.mismatches:
+        raise VerifyMismatchError(f"differs from its manifest in {len(report.mismatches)} places", where=str(image))
+
+
+@click.command("boot")
+@click.argument("image", type=IMAGE)
+@click.option("--check", is_flag=True, help="Log in and look, instead of opening the console. Takes minutes.")
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Private ssh key for --check.  [default: profiles/access/id_ed25519 of the project]",
+)
+@click.option("--logs", type=click.Path(path_type=Path), metavar="DIR", help="Serial logs.  [default: beside IMAGE]")
+@project_option
+@json_option
+@verbosity_options
+@click.pass_context
+def boot_command(
+    ctx: click.Context,
+    /,
+    *,
+    image: Path,
+    check: bool,
+    identity: Path | None,
+    logs: Path | None,
+    project: Path,
+    as_json: bool,
+) -> None:
+    """Open an image's console on an emulated Pi.
+
+    It is a scratch copy that boots, and nothing is kept. Ctrl-A X leaves. With --check nobody has to watch: it is
+    booted twice, logged into and compared with its plan.
+    """
+    manifest = _manifest(image)
+    if not check:
+        boot.console(image, manifest)
+        return
+    key = identity or project / texts.ACCESS_KEY
+    if not key.is_file():
+        raise ConfigurationError("there is no such private key", where=str(key), hint="name one with --identity FILE")
+    results = boot.check(image, manifest, key, logs or image.with_suffix(".boot"), ctx.ensure_object(Terminal))
+    if as_json:
+        click.echo(json.dumps(texts.checks_data(results), indent=2))
+    else:
+        click.echo("\n".join(texts.checks_lines(results)))
+    failed = sum(not result.passed for result in results)
+    if failed:
+        raise BuildError(f"{failed} of {len(results)} checks failed", where=str(image))
+
+
+def _manifest(image: Path) -> Manifest:
+    path = image.with_suffix(".manifest.json")
+    if not path.is_file():
+        raise ConfigurationError("there is no manifest beside the image", where=str(path), hint="build the image again")
+    return Manifest.from_json(path.read_text("utf-8"), str(path))

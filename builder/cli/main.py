@@ -1,0 +1,107 @@
+"""`main` handles how things end; what is done is in builder.cli.commands."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from builder.cli.commands import pimu_build
+from builder.cli.terminal import Terminal
+from builder.errors import DiskFullError, PimuError
+from builder.run import kill_all
+
+_SIGNAL_BASE = 128  # a shell's status of a process that a signal ended
+
+
+class _Stopped(BaseException):
+    """A signal asked us to end. Not an Exception, so that nobody takes it for a failure that could be retried."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = _SIGNAL_BASE + number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status of the table in README."""
+    terminal = Terminal(sys.stderr)
+    _catch_signals()
+    try:
+        pimu_build.main(argv, prog_name="pimu-build", standalone_mode=False, obj=terminal)
+        sys.stdout.flush()
+    except Exception as error:
+        return _failed(error, terminal)
+    except (KeyboardInterrupt, _Stopped) as stopped:
+        kill_all()
+        terminal.error("interrupted; nothing half made is left, and a further run goes on from here")
+        return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
+    finally:
+        terminal.close()
+    return 0
+
+
+def _failed(error: Exception, terminal: Terminal) -> int:
+    """Say what went wrong in one line, and return the exit status for it."""
+    status = 1
+    match error:
+        case PimuError():
+            text, status = str(error), error.exit_code
+        case click.ClickException():
+            text, status = _usage(error), error.exit_code
+        case click.Abort():  # Ctrl-D at a prompt
+            text, status = "aborted", _SIGNAL_BASE + signal.SIGINT
+        case BrokenPipeError():
+            # The reader (`| head`) has gone. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return status
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            text, status = f"{error.filename or 'the disk'}: no room is left", DiskFullError.exit_code
+        case OSError(strerror=str(reason)):
+            name = f"{error.filename}: " if error.filename else ""
+            text = f"{name}{reason}{_where_to_look(terminal)}"
+        case _:
+            text = f"internal error: {type(error).__name__}: {error}{_where_to_look(terminal)}"
+    terminal.error(text, error)
+    return status
+
+
+def _catch_signals() -> None:
+    """Turn signals into an exception, so that every `finally` runs. One that our parent has us ignore stays ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    # Threads that wait for their tools would keep us until those end by themselves. A thread of its own does the
+    # killing, because the main thread may be holding the lock that it needs.
+    threading.Thread(target=kill_all, daemon=True).start()
+    raise _Stopped(number)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f"\n  try `{context.command_path} --help`" if context is not None else ""
+    return error.format_message() + hint
+
+
+def _where_to_look(terminal: Terminal) -> str:
+    """The traceback goes into a file, unless -v has it on the terminal."""
+    if terminal.verbose:
+        return ""
+    with contextlib.suppress(OSError):  # a full disk may be what we report
+        name = f"pimu-build-{os.getpid()}-"
+        with tempfile.NamedTemporaryFile("w", prefix=name, suffix=".traceback", delete=False) as file:
+            traceback.print_exc(file=file)
+        return f"\n  the traceback is in {file.name}; -v shows it here"
+    return "\n  -v shows the traceback"

@@ -1,0 +1,97 @@
+"""Progress and log on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import click
+from tqdm import tqdm
+
+from builder.model.progress import Advance
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+
+
+class Terminal:
+    """The Progress of a build that people watch, or whose log they read."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._handler = _Lines(self)
+        logging.getLogger("builder").addHandler(self._handler)
+        self.set_verbosity(NORMAL)
+        # https://no-color.org: any value but the empty one
+        self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
+
+    def set_verbosity(self, verbosity: int) -> None:
+        self._verbosity = verbosity
+        level = {QUIET: logging.ERROR, NORMAL: logging.WARNING, VERBOSE: logging.DEBUG}[verbosity]
+        logging.getLogger("builder").setLevel(level)
+
+    @property
+    def verbose(self) -> bool:
+        return self._verbosity == VERBOSE
+
+    @property
+    def quiet(self) -> bool:
+        return self._verbosity == QUIET
+
+    def step(self, name: str, text: str) -> None:
+        if not self.quiet:
+            self.line(f"{name:<10}{text}")
+
+    @contextmanager
+    def bar(self, name: str, *, total: int, unit: str = "B") -> Iterator[Advance]:
+        if self.quiet or not self._stream.isatty():
+            yield lambda _: None
+            return
+        scale = 1024 if unit == "B" else 1000
+        with tqdm(
+            desc=name,
+            total=total,
+            unit=unit,
+            unit_scale=True,
+            unit_divisor=scale,
+            file=self._stream,
+            leave=False,
+            dynamic_ncols=True,
+            colour="green" if self._colour else None,
+        ) as bar:
+
+            def advance(amount: int) -> None:
+                with self._lock:  # tqdm counts without one
+                    bar.update(amount)
+
+            yield advance
+
+    def line(self, text: str) -> None:
+        """Above the bars that are being drawn, if any."""
+        with self._lock, tqdm.external_write_mode(file=self._stream):
+            click.echo(text, file=self._stream)
+
+    def error(self, text: str, error: BaseException | None = None) -> None:
+        if error is not None and self.verbose:
+            self.line("".join(traceback.format_exception(error)).rstrip())
+        word = click.style("error:", fg="red", bold=True) if self._colour else "error:"
+        self.line(f"{word} {text}")
+
+    def close(self) -> None:
+        logging.getLogger("builder").removeHandler(self._handler)
+
+
+class _Lines(logging.Handler):
+    """Log records of builder.* as lines of the terminal."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._terminal.line(f"{record.levelname.lower()}: {record.getMessage()}")

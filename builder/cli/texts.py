@@ -1,0 +1,141 @@
+"""Results as text for people and as plain data for JSON. Pure: values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from builder.boot import CheckResult
+from builder.build import Built
+from builder.cache import Entry
+from builder.doctor import Finding
+from builder.model.lock import Lock
+from builder.verify import Report
+
+ACCESS_KEY = Path("profiles/access/id_ed25519")
+
+EXIT_CODES = (
+    (0, "done"),
+    (1, "the build failed for a reason that is none of these"),
+    (2, "usage: the command line is not understood"),
+    (3, "configuration: profiles/, overlays/ or cloud-init/ cannot be built, or there is no room"),
+    (4, "download or verification of something fetched"),
+    (5, "a tool is missing; `doctor` says which"),
+    (6, "busy: another build has what this one needs"),
+    (7, "flashing was refused"),
+    (8, "verify: the image is not what its manifest says"),
+    (130, "interrupted (Ctrl-C); 143 when told to end by SIGTERM"),
+)
+
+EPILOG = """\b
+Examples:
+  pimu-build node-003 --role worker        build output/node-003.img
+  pimu-build node-004 node-005 --role worker
+  pimu-build plan node-003 --role worker   what is baked in, and who asked for it
+  pimu-build verify output/node-003.img    prove the image by its manifest
+  pimu-build boot output/node-003.img      its console, on an emulated Pi
+
+\b
+Exit codes:
+""" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES)
+
+
+def built_text(built: Built, project: Path) -> str:
+    """Where the image is, and how the machines on it are found."""
+    settings, identity, key = built.plan.settings, built.plan.identity, project / ACCESS_KEY
+    with_key = f"-i {key} " if _opens(key, settings.user.ssh_keys) else ""
+    how = f"made in {built.seconds:.1f} s" if built.changed else "was there already, unchanged"
+    lines = [
+        f"{built.image}  ({how})",
+        f"  pi        {settings.hostname}  br0 {identity.bridge_mac or 'has the MAC address of its port'}",
+    ]
+    if settings.guest != "none":
+        lines.append(f"  guest     {settings.guest_hostname}  {identity.guest_mac}")
+    flash = f"sudo dd if={built.image} of=/dev/sdX bs=4M conv=fsync status=progress"
+    lines += [
+        f"  log in    ssh {with_key}{settings.user.name}@{settings.hostname}",
+        f"  flash     {flash}    # sdX: the SSD (lsblk), all on it is lost",
+    ]
+    return "\n".join(lines)
+
+
+def _opens(key: Path, public_keys: Iterable[str]) -> bool:
+    public = key.with_suffix(".pub")
+    return key.exists() and public.exists() and public.read_text().split()[1] in " ".join(public_keys).split()
+
+
+def built_data(built: Built) -> dict[str, Any]:
+    settings, identity = built.plan.settings, built.plan.identity
+    has_guest = settings.guest != "none"
+    return {
+        "node": settings.name,
+        "image": str(built.image),
+        "manifest": str(built.manifest),
+        "changed": built.changed,
+        "seconds": round(built.seconds, 3),
+        "user": settings.user.name,
+        "hostname": settings.hostname,
+        "bridge_mac": identity.bridge_mac,
+        "guest_hostname": settings.guest_hostname if has_guest else None,
+        "guest_mac": identity.guest_mac if has_guest else None,
+        "disk_id": f"0x{identity.partuuid}",
+    }
+
+
+def report_data(image: Path, report: Report) -> dict[str, Any]:
+    return {
+        "image": str(image),
+        "files": report.files,
+        "chunks": report.chunks,
+        "mismatches": [asdict(mismatch) for mismatch in report.mismatches],
+    }
+
+
+def checks_data(results: Iterable[CheckResult]) -> list[dict[str, Any]]:
+    return [asdict(result) for result in results]
+
+
+def checks_lines(results: Iterable[CheckResult]) -> Iterator[str]:
+    return (f"{'ok' if result.passed else 'FAILED':7}{result.describe()}" for result in results)
+
+
+def findings_data(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    return [asdict(finding) for finding in findings]
+
+
+def findings_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    for finding in findings:
+        yield f"{finding.state:8}{finding.name:22}{finding.found} (needed: {finding.needed}): {finding.why}"
+        if finding.remedy:
+            yield f"{'':8}{'':22}to do: {finding.remedy}"
+
+
+def entries_data(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    return [{**asdict(entry), "path": str(entry.path)} for entry in entries]
+
+
+def entries_lines(entries: Iterable[Entry]) -> Iterator[str]:
+    total = 0
+    for entry in entries:
+        total += entry.size
+        yield f"{size(entry.size):>9}  {entry.kind:10}  {entry.name}"
+    yield f"{size(total):>9}  in all"
+
+
+def lock_lines(lock: Lock) -> Iterator[str]:
+    for name, resolution in sorted(lock.resolutions.items()):
+        when = datetime.fromtimestamp(resolution.epoch, UTC).date()
+        total = sum(deb.size for deb in resolution.debs)
+        yield f"{name:40}  {len(resolution.debs):4} packages  {size(total):>9}  archive of {when}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that leaves at most four digits."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

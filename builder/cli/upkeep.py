@@ -1,0 +1,123 @@
+"""Commands around the machine and the project: doctor, cache, lock, completion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from builder import cache, doctor
+from builder.build import relock
+from builder.cli import texts
+from builder.cli.group import (
+    json_option,
+    open_project,
+    project_option,
+    verbosity_options,
+)
+from builder.cli.terminal import Terminal
+from builder.errors import DownloadError, MissingToolError
+from builder.model.lock import Lock, from_text
+from builder.resolve import LOCK_FILE
+
+
+@click.command("doctor")
+@project_option
+@json_option
+@verbosity_options
+def doctor_command(project: Path, as_json: bool) -> None:
+    """Look whether this machine is ready.
+
+    Tools with their versions, why they are needed and how to install them; KVM, namespaces and the like are really
+    tried. Exits with 5 when something is missing.
+    """
+    findings = doctor.examine(cache.default_root(), project.absolute() / "output")
+    if as_json:
+        click.echo(json.dumps(texts.findings_data(findings), indent=2))
+    else:
+        click.echo("\n".join(texts.findings_lines(findings)))
+    missing = [finding.name for finding in findings if finding.state == "missing"]
+    if missing:
+        raise MissingToolError(f"missing here: {', '.join(missing)}", hint="`make setup` installs what Debian has")
+
+
+@click.group("cache")
+def cache_group() -> None:
+    """Show, check or empty the cache.
+
+    It holds downloads, layers and golden images, in $PIMU_CACHE or ~/.cache/pimu-build.
+    """
+
+
+@cache_group.command("list")
+@json_option
+@verbosity_options
+def cache_list(as_json: bool) -> None:
+    """What is in the cache, the longest unused first."""
+    found = cache.entries(cache.default_root())
+    if as_json:
+        click.echo(json.dumps(texts.entries_data(found), indent=2))
+    else:
+        click.echo("\n".join(texts.entries_lines(found)))
+
+
+@cache_group.command("verify")
+@verbosity_options
+@click.pass_context
+def cache_verify(ctx: click.Context) -> None:
+    """Hash everything again, remove what is damaged.
+
+    The next build makes it anew. Exits with 4 when something was damaged.
+    """
+    root = cache.default_root()
+    damaged = cache.damaged(root, ctx.ensure_object(Terminal))
+    if damaged:
+        cache.remove(root, damaged)
+        names = "\n".join(f"  removed {entry.path}" for entry in damaged)
+        raise DownloadError(f"{len(damaged)} things in the cache were damaged\n{names}", hint="build again")
+    click.echo(f"{root}: all is what it should be")
+
+
+@cache_group.command("prune")
+@click.option("--days", type=click.FloatRange(0), default=30, show_default=True, help="Unused for so long; 0: all.")
+@verbosity_options
+def cache_prune(days: float) -> None:
+    """Remove what no build has used for a while."""
+    root = cache.default_root()
+    unwanted = cache.unused(root, days)
+    cache.remove(root, unwanted)
+    click.echo(f"removed {len(unwanted)} things, {texts.size(sum(entry.size for entry in unwanted))}")
+
+
+@click.command("lock")
+@click.option("--upgrade", is_flag=True, help="Take what the archives have now, and tell what has changed.")
+@project_option
+@verbosity_options
+@click.pass_context
+def lock_command(ctx: click.Context, /, *, upgrade: bool, project: Path) -> None:
+    """Show or renew pimu.lock: what exactly is fetched.
+
+    Name, version and sha256 of every package; the first build writes it, later ones obey it.
+    """
+    folder, path = open_project(ctx, project), project / LOCK_FILE
+    if upgrade:
+        changes = relock(folder, cache.default_root(), ctx.ensure_object(Terminal))
+        click.echo("\n".join(changes) or f"{path}: the archives have nothing newer")
+    else:
+        lock = from_text(path.read_text("utf-8"), LOCK_FILE) if path.exists() else Lock()
+        click.echo("\n".join(texts.lock_lines(lock)) or f"{path}: nothing is locked yet")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(ctx: click.Context, /, *, shell: str) -> None:
+    """Print a shell completion script.
+
+    For example in ~/.bashrc: source <(pimu-build completion bash)
+    """
+    completion = get_completion_class(shell)
+    assert completion is not None
+    click.echo(completion(ctx.find_root().command, {}, "pimu-build", "_PIMU_BUILD_COMPLETE").source())

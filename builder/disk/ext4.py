@@ -1,0 +1,135 @@
+"""ext4 volumes inside a disk image, made and edited unmounted, so that the same input gives the same bytes.
+
+Offsets and sizes are bytes. libext2fs opens `IMAGE?offset=N` (ext2fs_open2 passes what follows `?` to the io manager).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.errors import BuildError
+from builder.run import run
+from builder.tree import Entry, Tree
+
+BLOCK = 4096
+_INODE = 256
+_INODE_RATIO = 16384
+_JOURNAL = 64 << 20
+_CONFIG = Path(__file__).with_name("mke2fs.conf")
+_FORMATS = {"file": 0o100000, "dir": 0o040000, "link": 0o120000}
+
+
+def needed_size(tree: Tree, margin: int) -> int:
+    """Bytes for a volume that holds the tree, its metadata, its journal and `margin` of free room, in MiB steps."""
+    blocks = sum(-(-entry.size // BLOCK) if entry.kind == "file" else 1 for entry in tree.entries.values())
+    content = max(blocks * BLOCK + _JOURNAL, len(tree.entries) * _INODE_RATIO) + margin  # small files want inodes
+    tables = content // _INODE_RATIO * _INODE + content // 64
+    return -(-(content + tables) >> 20) << 20
+
+
+def volume(image: Path, start: int) -> str:
+    if "?" in str(image):
+        raise BuildError("e2fsprogs takes what follows a ? for an option", where=str(image), hint="rename the folder")
+    return f"{image}?offset={start}"
+
+
+def make(
+    image: Path,
+    tar: Path,
+    *,
+    start: int,
+    size: int,
+    label: str,
+    uuid: str,
+    hash_seed: str,
+    features: str,
+    epoch: int,
+    extended: Sequence[str] = (),
+) -> None:
+    """Make a volume of `size` bytes at `start` that holds the tar.
+
+    Our own mke2fs.conf, as the host's changes with its release; one `-E`, as mke2fs before 1.47.4 keeps only the last;
+    nodiscard, as a discard would punch through the rest of the image.
+    """
+    options = [f"hash_seed={hash_seed}", f"offset={start}", "nodiscard", "root_owner=0:0", *extended]
+    run(
+        [
+            *("mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-I", str(_INODE), "-m", "1"),
+            *("-L", label, "-U", uuid, "-O", features, "-J", f"size={_JOURNAL >> 20}", "-E", ",".join(options)),
+            *("-d", tar, image, f"{size >> 10}k"),
+        ],
+        env=_clock(epoch) | {"MKE2FS_CONFIG": str(_CONFIG)},
+    )
+
+
+def read_files(image: Path, start: int, paths: Sequence[str], work: Path) -> list[bytes]:
+    """Contents of regular files, by paths relative to the volume's root."""
+    outputs = [work / f"dump-{number}" for number in range(len(paths))]
+    script = [f"dump {_quoted(f'/{path}')} {_quoted(output)}" for path, output in zip(paths, outputs, strict=True)]
+    _debugfs(image, start, script, epoch=0, writable=False)
+    return [output.read_bytes() for output in outputs]
+
+
+def edit(
+    image: Path, start: int, changes: Sequence[tuple[str, Entry | None, Entry | None]], work: Path, epoch: int
+) -> None:
+    """Put entries into a clean, unmounted volume: (path, entry that is there, entry that shall be, None to remove).
+
+    Parents must exist or come earlier. Raises BuildError when the volume was not cleanly unmounted: edits made before
+    a journal replay are lost.
+    """
+    if not changes:
+        return
+    script: list[str] = []
+    for number, (path, old, new) in enumerate(changes):
+        script += _commands(_quoted(f"/{path}"), old, new, work / f"content-{number}", epoch)
+    state = run(["debugfs", "-R", "stats -h", volume(image, start)]).text
+    if "needs_recovery" in state or not re.search(r"^Filesystem state:\s+clean$", state, re.MULTILINE):
+        raise BuildError("the root volume is not clean; it was mounted and not unmounted", where=str(image))
+    _debugfs(image, start, script, epoch=epoch, writable=True)
+
+
+def _commands(path: str, old: Entry | None, new: Entry | None, content: Path, epoch: int) -> list[str]:
+    commands = []
+    if old is not None and (new is None or old.kind != "dir"):
+        commands.append(f"rm {path}")
+    if new is None:
+        return commands
+    if new.kind == "file":
+        content.write_bytes(new.read())
+        commands.append(f"write {_quoted(content)} {path}")
+    elif new.kind == "link":
+        commands.append(f"symlink {path} {_quoted(new.target)}")
+    elif old is None:
+        commands.append(f"mkdir {path}")
+    fields = {"mode": f"0{_FORMATS[new.kind] | new.mode:o}", "uid": new.uid, "gid": new.gid}
+    # Without the @, debugfs takes ten digits for a date: 1795313345 for the 33rd of a 31st month of 1795.
+    times = dict.fromkeys(("atime", "ctime", "mtime", "crtime"), f"@{epoch}")
+    return commands + [f"sif {path} {name} {value}" for name, value in {**fields, **times}.items()]
+
+
+def _quoted(path: str | Path) -> str:
+    """debugfs splits its lines at blanks and knows double quotes, but no way to write one."""
+    if not re.fullmatch(r"[^\x00-\x1f\"\x7f]+", str(path)):
+        raise BuildError("debugfs cannot name this path", where=str(path))
+    return f'"{path}"'
+
+
+def _debugfs(image: Path, start: int, script: Sequence[str], *, epoch: int, writable: bool) -> None:
+    """debugfs exits with 0 when a command fails, and says so on stderr only: any word there is a failure."""
+    mode = ["-w"] if writable else []
+    result = run(
+        ["debugfs", *mode, "-f", "-", volume(image, start)],
+        input=("\n".join(script) + "\n").encode("utf-8", "surrogateescape"),
+        env=_clock(epoch),
+    )
+    complaints = [line for line in result.stderr.decode(errors="replace").splitlines()[1:] if line.strip()]
+    if complaints:
+        raise BuildError(f"debugfs: {'; '.join(complaints[:5])}", where=str(image))
+
+
+def _clock(epoch: int) -> dict[str, str]:
+    """Both names of the fake clock: e2fsprogs before 1.47.1 knows only its own."""
+    return {"SOURCE_DATE_EPOCH": str(epoch), "E2FSPROGS_FAKE_TIME": str(epoch)}

@@ -1,0 +1,78 @@
+"""FAT volumes inside a disk image (mkfs.fat, mtools). Times are the epoch in UTC: mtools writes local time."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.run import run
+from builder.tree import Entry, Tree
+
+
+def make(
+    image: Path, *, start: int, size: int, label: str, volume_id: int, sectors_per_cluster: int | None, fat: int
+) -> None:
+    """Format `size` bytes at `start`. `--invariant` keeps the clock out of the label's directory entry."""
+    cluster = [] if sectors_per_cluster is None else ["-s", str(sectors_per_cluster)]
+    run(
+        [
+            *("mkfs.fat", "--invariant", "-F", str(fat), *cluster, "-i", f"{volume_id:08x}", "-n", label),
+            *("--offset", str(start // 512), image, str(size >> 10)),
+        ]
+    )
+
+
+def fill(image: Path, start: int, tree: Tree, work: Path) -> None:
+    """Write a whole tree into an empty volume, directory by directory, in one order."""
+    for path, entry in tree.sorted():
+        if entry.kind == "dir":
+            run(["mmd", "-i", _volume(image, start), f"::/{path}"], env=_clock(tree.epoch))
+    folders: dict[str, list[Path]] = {}
+    for path, entry in tree.files():
+        staged = work / "fat" / path
+        _stage(staged, entry, tree.epoch)
+        folders.setdefault(posixpath.dirname(path), []).append(staged)
+    for folder, files in folders.items():
+        _copy(image, start, files, folder, tree.epoch)
+
+
+def edit(
+    image: Path, start: int, changes: Sequence[tuple[str, Entry | None, Entry | None]], work: Path, epoch: int
+) -> None:
+    """Put entries into a volume: (path, entry that is there, entry that shall be, None to remove)."""
+    for path, old, new in changes:
+        if new is None:
+            if old is not None:
+                run(["mdel", "-i", _volume(image, start), f"::/{path}"], env=_clock(epoch))
+        elif new.kind == "dir":
+            if old is None:
+                run(["mmd", "-i", _volume(image, start), f"::/{path}"], env=_clock(epoch))
+        else:
+            staged = work / "fat" / path
+            _stage(staged, new, epoch)
+            _copy(image, start, [staged], posixpath.dirname(path), epoch)
+
+
+def read_file(image: Path, start: int, path: str) -> bytes:
+    return run(["mtype", "-i", _volume(image, start), f"::/{path}"]).stdout
+
+
+def _copy(image: Path, start: int, files: Sequence[Path], folder: str, epoch: int) -> None:
+    target = f"::/{folder}/" if folder else "::/"
+    run(["mcopy", "-m", "-o", "-Q", "-i", _volume(image, start), *files, target], env=_clock(epoch))
+
+
+def _stage(staged: Path, entry: Entry, epoch: int) -> None:
+    staged.parent.mkdir(parents=True, exist_ok=True)
+    staged.write_bytes(entry.read())
+    os.utime(staged, (epoch, epoch))
+
+
+def _volume(image: Path, start: int) -> str:
+    return f"{image}@@{start}"
+
+
+def _clock(epoch: int) -> dict[str, str]:
+    return {"SOURCE_DATE_EPOCH": str(epoch)}

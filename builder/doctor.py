@@ -1,0 +1,195 @@
+"""Is this machine ready to build, verify and boot images? A table of tools, and a few things that are really tried."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import pwd
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder import recipe
+from builder.appliance import appliance_kernel, kvm_usable
+from builder.bake import binfmt
+from builder.errors import PimuError
+from builder.run import run, which
+
+State = Literal["ok", "missing", "slow"]
+
+_SETUP = "make setup, or apt-get install"
+_CACHE_SPACE = 10 * 1024**3
+_OUTPUT_SPACE = 4 * 1024**3
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`missing` keeps something from working, `slow` does not. `remedy` is empty when all is well."""
+
+    name: str
+    state: State
+    found: str
+    needed: str
+    why: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Programs of one Debian package; the first of them tells the version."""
+
+    programs: tuple[str, ...]
+    package: str
+    why: str
+    option: str = "--version"
+    minimum: tuple[int, ...] = ()
+
+
+TOOLS = (
+    Tool(("mke2fs", "debugfs", "e2fsck", "dumpe2fs"), "e2fsprogs", "the root volume; older ones write the time of day "
+         "into it (Debian 12 has 1.47.2 in bookworm-backports)", option="-V", minimum=(1, 47, 1)),
+    Tool(("mkfs.fat", "fsck.fat"), "dosfstools", "the boot volume", option="--help"),
+    Tool(("mcopy", "mmd", "mdel", "mattrib"), "mtools", "files on the boot volume, without a mount"),
+    Tool(("sfdisk",), "fdisk", "the partition table"),
+    Tool(("dpkg", "dpkg-deb"), "dpkg", "unpacks packages for the Pi at native speed", minimum=(1, 21)),
+    Tool(("apt-get",), "apt", "resolves packages, checks the archive's signature"),
+    Tool(("gpgv",), "gpgv", "checks signatures"),
+    Tool(("unshare", "setpriv"), "util-linux", "the sandbox that packages are configured in"),
+    Tool(("mount", "umount"), "mount", "the sandbox's overlay, in a namespace of its own"),
+    Tool(("cp",), "coreutils", "copies the golden image, sparse"),
+    Tool(("qemu-img",), "qemu-utils", "the guest's disk"),
+    Tool(("qemu-system-x86_64",), "qemu-system-x86", "libguestfs's appliance"),
+    Tool(("qemu-system-aarch64",), "qemu-system-arm", "boot: a Pi that is not there"),
+    Tool(("ssh", "ssh-keygen"), "openssh-client", "boot --check logs in", option="-V"),
+)  # fmt: skip
+
+ROOTLESS = Tool(("newuidmap", "newgidmap"), "uidmap", "builds without root", option="--help")
+
+
+def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
+    """What there is, what is needed, why, and how to get it. Changes nothing; takes a second or two."""
+    rootless = os.geteuid() != 0
+    tools = (*TOOLS, ROOTLESS) if rootless else TOOLS
+    return (
+        *(_tool(tool) for tool in tools),
+        _libarchive(),
+        _foreign_programs(),
+        _namespaces(rootless),
+        *(_subordinate_ids() if rootless else ()),
+        _guestfs(),
+        _appliance_kernel(),
+        _kvm(),
+        _space("free space, cache", cache, _CACHE_SPACE, "downloads, layers and golden images"),
+        _space("free space, output", output, _OUTPUT_SPACE, "finished images"),
+    )
+
+
+def _tool(tool: Tool) -> Finding:
+    needed = f">= {'.'.join(map(str, tool.minimum))}" if tool.minimum else "any"
+    remedy = f"{_SETUP} {tool.package}"
+    absent = [program for program in tool.programs if which(program) is None]
+    if absent:
+        return Finding(tool.package, "missing", f"no {' '.join(absent)}", needed, tool.why, remedy)
+    version = recipe.version(tool.programs[0], tool.option)
+    if _numbers(version) < tool.minimum:
+        return Finding(tool.package, "missing", version, needed, tool.why, remedy)
+    return Finding(tool.package, "ok", version.removesuffix("."), needed, tool.why)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    leading = version.replace("-", ".").replace("+", ".").split(".")
+    return tuple(int(part) for part in leading if part.isdigit())
+
+
+def _libarchive() -> Finding:
+    why = "mke2fs reads the root volume's tar with it"
+    try:
+        ctypes.CDLL("libarchive.so.13")
+    except OSError:
+        remedy = f"{_SETUP} libarchive13 (Debian 12) or libarchive13t64 (Debian 13)"
+        return Finding("libarchive", "missing", "no libarchive.so.13", "libarchive.so.13", why, remedy)
+    return Finding("libarchive", "ok", "libarchive.so.13", "libarchive.so.13", why)
+
+
+def _foreign_programs() -> Finding:
+    why = "the few programs of the Pi's packages that must run while they are configured"
+    if binfmt.host_architecture() == "arm64":
+        return Finding("qemu-user", "ok", "this machine is arm64", "nothing", why)
+    if not binfmt.rule("arm64").exists():
+        remedy = f"{_SETUP} qemu-user-static (Debian 12) or qemu-user-binfmt (Debian 13)"
+        return Finding("qemu-user", "missing", f"no {binfmt.rule('arm64')}", "a rule for arm64", why, remedy)
+    if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        return Finding("qemu-user", "ok", "registered", "a rule for arm64", why)
+    where = "--user --map-root-user --mount" if os.geteuid() else "--mount"
+    # Linux 6.7 gives every user namespace a binfmt_misc of its own; before, only root can mount it.
+    mounting = ["mount", "-t", "binfmt_misc", "binfmt_misc", "/proc/sys/fs/binfmt_misc"]
+    if run(["unshare", *where.split(), *mounting], check=False).returncode == 0:
+        return Finding("qemu-user", "ok", "registered when needed", "a rule for arm64", why)
+    remedy = "as root: systemctl restart systemd-binfmt, or build with sudo"
+    return Finding("qemu-user", "missing", "not registered, kernel < 6.7", "a registered rule", why, remedy)
+
+
+def _namespaces(rootless: bool) -> Finding:
+    why = "packages are configured without network, mounts of the host and other processes in sight"
+    words = ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc"]
+    argv = ["unshare", *(["--user", "--map-root-user"] if rootless else []), *words, "true"]
+    tried = run(argv, check=False)
+    if tried.returncode == 0:
+        return Finding("namespaces", "ok", "tried, they work", "mount, pid, net, ipc, uts", why)
+    remedy = "in a container: give it CAP_SYS_ADMIN, or allow user namespaces (kernel.unprivileged_userns_clone=1, "
+    remedy += "kernel.apparmor_restrict_unprivileged_userns=0)"
+    said = tried.stderr.decode(errors="replace").strip().splitlines()
+    found = said[-1] if said else "refused"
+    return Finding("namespaces", "missing", found, "mount, pid, net, ipc, uts", why, remedy)
+
+
+def _subordinate_ids() -> Iterator[Finding]:
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for file in (Path("/etc/subuid"), Path("/etc/subgid")):
+        lines = file.read_text().splitlines() if file.exists() else []
+        ranges = [line for line in lines if line.split(":")[0] in (user, str(os.geteuid()))]
+        why = "the Pi's own users, when root does not build"
+        if ranges:
+            yield Finding(file.name, "ok", ranges[0], "65536 ids", why)
+        else:
+            remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+            yield Finding(file.name, "missing", f"no line for {user}", "65536 ids", why, remedy)
+
+
+def _guestfs() -> Finding:
+    why = "imports published images, verify"
+    if importlib.util.find_spec("guestfs") is None:
+        remedy = f"{_SETUP} python3-guestfs (and a venv with --system-site-packages)"
+        return Finding("python guestfs", "missing", "cannot be imported", "any", why, remedy)
+    return Finding("python guestfs", "ok", "can be imported", "any", why)
+
+
+def _appliance_kernel() -> Finding:
+    name, why = "kernel for libguestfs", "the appliance boots it; it need not be the kernel that runs"
+    try:
+        return Finding(name, "ok", appliance_kernel().name, "readable, with modules", why)
+    except PimuError as absent:
+        return Finding(name, "missing", absent.message, "readable, with modules", why, absent.hint)
+
+
+def _kvm() -> Finding:
+    why = "verify takes 15 s more without it, an installed guest minutes"
+    if kvm_usable():
+        return Finding("KVM", "ok", "tried, it works", "wanted", why)
+    if not Path("/dev/kvm").exists():
+        return Finding("KVM", "slow", "no /dev/kvm", "wanted", why, "enable virtualisation in the firmware, if you can")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Finding("KVM", "slow", "/dev/kvm is closed to you", "wanted", why, "sudo adduser $USER kvm")
+    return Finding("KVM", "slow", "/dev/kvm is there, QEMU fails on it", "wanted", why, "nothing: emulation is used")
+
+
+def _space(name: str, folder: Path, needed: int, why: str) -> Finding:
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(present).free
+    state: State = "ok" if free >= needed else "missing"
+    remedy = "" if state == "ok" else f"make room in {present}"
+    return Finding(name, state, f"{free / _GIB:.0f} GiB", f"{needed / _GIB:.0f} GiB", why, remedy)

@@ -1,0 +1,12 @@
+"""The node's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.model.edits import Edit
+
+
+def edits(context: Context) -> Iterator[Edit]:
+    yield from context.overlay("hostname", key="hostname", scope="node")

@@ -1,0 +1,14 @@
+"""The kernel's interface names: the wired port of a Pi is eth0, whatever udev would call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.model.edits import Edit
+
+
+def edits(context: Context) -> Iterator[Edit]:
+    # Raspberry Pi OS does the same. It also ends udev's MACAddressPolicy=persistent, which invents bridge addresses.
+    for link in ("73-usb-net-by-mac.link", "99-default.link"):
+        yield context.symlink(f"/etc/systemd/network/{link}", "/dev/null", key="bridge.port")

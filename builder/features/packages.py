@@ -1,0 +1,23 @@
+"""The Debian packages that are baked in."""
+
+from __future__ import annotations
+
+from builder.features.context import Context
+from builder.model.settings import PackagesSource
+
+_GUEST_NEEDS = ("qemu-system-x86", "qemu-utils")
+
+
+def packages(context: Context) -> tuple[str, ...]:
+    """Names, sorted. ConfigurationError when a role with a guest has switched off what runs it."""
+    wanted = {name for name, wanted in context.settings.packages.items() if wanted}
+    source = context.base.source
+    present = wanted | set(source.packages if isinstance(source, PackagesSource) else ())
+    missing = [name for name in _GUEST_NEEDS if name not in present]
+    if context.guest is not None and missing:
+        raise context.refuse(
+            f"the guest needs the package {missing[0]}",
+            key=f"packages.{missing[0]}",
+            hint=f"say packages: {{{missing[0]}: true}}, or guest: none",
+        )
+    return tuple(sorted(wanted))

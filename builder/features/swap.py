@@ -1,0 +1,18 @@
+"""Swap: the base's own is switched off; ours is a file, made at first boot. `swap: null` is no swap at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.model.edits import Edit
+
+
+def edits(context: Context) -> Iterator[Edit]:
+    match context.base.swap_manager:
+        case "dphys-swapfile":
+            yield from context.mask("dphys-swapfile.service", key="swap")
+        case "rpi-swap":
+            yield from context.overlay("swap-rpi-swap", key="swap")
+    if context.settings.swap is not None:
+        yield from context.overlay("swap", key="swap.size")

@@ -1,0 +1,15 @@
+"""TRIM: how often freed blocks are told to the SSD, and through which USB enclosures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.model.edits import Edit
+
+
+def edits(context: Context) -> Iterator[Edit]:
+    yield from context.overlay("trim", key="trim.calendar")
+    yield context.enable("fstrim.timer", wanted_by="timers.target", key="trim.calendar")
+    if context.settings.trim.enclosures:
+        yield from context.overlay("trim-enclosures", key="trim.enclosures")

@@ -1,0 +1,97 @@
+"""The guest's disk: an x86_64 system without identity, baked like a layer, written as a qcow2 without partitions.
+
+The filesystem has the disk's full virtual size from the start, so nothing has to grow inside the guest; what it has
+not written takes no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from builder import recipe
+from builder.bake import ROOT_TAR, Recipe, text_files
+from builder.disk import ext4, fat, mbr
+from builder.errors import BuildError
+from builder.model.plan import GuestDisk, SeedFile
+from builder.model.progress import Progress
+from builder.model.settings import MIB
+from builder.run import run
+from builder.store import Store
+from builder.tree import Entry, Tree
+
+DISK = "disk.qcow2"
+KERNEL, INITRD = "vmlinuz", "initrd.img"
+_SEED_SIZE = MIB
+
+
+def recipe_of(architecture: str, disk: GuestDisk) -> Recipe:
+    """The bake of a guest's system; its text files come first, for its initrd is made of them."""
+    return Recipe(architecture=architecture, files=text_files(disk.edits))
+
+
+def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progress: Progress) -> dict[str, Path]:
+    """The blobs of a baked guest: its qcow2, with kernel and initrd where QEMU is to load them."""
+    inputs = {
+        "recipe": recipe.digest("guests.py", "disk", "tree.py"),
+        "tools": {"mke2fs": recipe.version("mke2fs", "-V"), "qemu-img": recipe.version("qemu-img")},
+        "layer": layer.name,
+        "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],
+        "disk": [disk.name, disk.size, disk.has_kernel],
+        "epoch": epoch,
+    }
+
+    def make(fresh: Path) -> None:
+        progress.step("guest", f"{disk.name}: write the disk")
+        tree = Tree.of_layers([layer / ROOT_TAR], epoch)
+        for edit in disk.edits:
+            tree.apply(edit, blobs={})
+        raw, tar = fresh / "disk.raw", fresh / "root.tar"
+        tree.write_tar(tar)
+        _write_raw(disk, raw, tar, epoch)
+        run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, fresh / DISK])
+        raw.unlink()
+        tar.unlink()
+        if disk.has_kernel:
+            for name in (KERNEL, INITRD):
+                (fresh / name).write_bytes(_newest(tree, f"boot/{name}-").read())
+
+    made = store.make("guests", inputs, make)
+    kernel = {"guest-kernel": made / KERNEL, "guest-initrd": made / INITRD} if disk.has_kernel else {}
+    return {"guest-disk": made / DISK, **kernel}
+
+
+def _write_raw(disk: GuestDisk, raw: Path, tar: Path, epoch: int) -> None:
+    mbr.sparse(raw, disk.size)
+    ext4.make(
+        raw,
+        tar,
+        start=0,
+        size=disk.size,
+        label="guest",
+        uuid=disk.derived("filesystem"),
+        hash_seed=disk.derived("hash-seed"),
+        features="metadata_csum,64bit",
+        epoch=epoch,
+        # An absent cluster of a qcow2 reads as zeros: without this the guest would write 2 GiB of zeroed inode tables.
+        extended=("assume_storage_prezeroed=1",),
+    )
+
+
+def _newest(tree: Tree, prefix: str) -> Entry:
+    """The last of the files of that name; Debian's kernels have their version at the end."""
+    names = [path for path, _ in tree.files() if path.startswith(prefix)]
+    if not names:
+        raise BuildError(f"the guest has no /{prefix}*", hint="add a kernel to its packages, or remove kernel_words")
+    return tree.entries[names[-1]]
+
+
+def make_seed(files: Sequence[SeedFile], image: Path, volume_id: int, epoch: int, work: Path) -> None:
+    """A NoCloud seed: a FAT volume labelled CIDATA (cloud-init's documentation of the NoCloud datasource)."""
+    tree = Tree(epoch)
+    for file in files:
+        tree.entries[file.name] = Entry.of_bytes(file.content, epoch)
+    mbr.sparse(image, _SEED_SIZE)
+    fat.make(image, start=0, size=_SEED_SIZE, label="CIDATA", volume_id=volume_id, sectors_per_cluster=None, fat=12)
+    fat.fill(image, 0, tree, work)

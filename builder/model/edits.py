@@ -1,0 +1,112 @@
+"""The closed set of things that may be done to an image's two filesystems.
+
+An edit is data. What it does to a tree in memory is in `builder.tree`, to an unmounted image in `builder.disk.stamp`,
+and `builder.verify` checks in the finished image that it was done; all three read these same values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from builder.model.patches import Patch
+
+Volume = Literal["boot", "root"]
+Scope = Literal["golden", "node"]
+Blob = Literal["guest-disk", "guest-kernel", "guest-initrd", "guest-seed"]
+
+DIRECTORY_MODE = 0o755
+FILE_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """`path` is absolute on its volume (`/config.txt` on boot, `/etc/hostname` on root).
+
+    `scope` golden edits are shared by all nodes of a role and must hold no secret; node edits are stamped.
+    `origin` is the profile or overlay file (with line where known) that set the value, `feature` the file in
+    builder/features/ that asked.
+    """
+
+    volume: Volume
+    path: str
+    scope: Scope
+    feature: str
+    origin: str
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+    def describe(self) -> str:
+        return f"{self.kind} {self.volume}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteFile(Edit):
+    content: bytes
+    mode: int = FILE_MODE
+    uid: int = 0
+    gid: int = 0
+
+    def describe(self) -> str:
+        return f"write {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid} {len(self.content)} bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceBlob(Edit):
+    """Put a file that apply makes (`blob` names it) at `path`."""
+
+    blob: Blob
+    mode: int = FILE_MODE
+    uid: int = 0
+    gid: int = 0
+
+    def describe(self) -> str:
+        return f"place {self.blob} at {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeDir(Edit):
+    mode: int = DIRECTORY_MODE
+    uid: int = 0
+    gid: int = 0
+
+    def describe(self) -> str:
+        return f"mkdir {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symlink(Edit):
+    target: str
+
+    def describe(self) -> str:
+        return f"symlink {self.volume}:{self.path} -> {self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMode(Edit):
+    mode: int
+    uid: int = 0
+    gid: int = 0
+
+    def describe(self) -> str:
+        return f"chmod {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchText(Edit):
+    """Change a text file that the base (or an earlier edit) put there; mode and owner stay."""
+
+    patch: Patch
+
+    def describe(self) -> str:
+        return f"patch {self.volume}:{self.path}: {self.patch.describe()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove(Edit):
+    """Remove a file or symlink. That it is not there already is not an error."""
+
+    def describe(self) -> str:
+        return f"remove {self.volume}:{self.path}"

@@ -1,0 +1,144 @@
+"""The closed set of text patches. `apply` is idempotent: apply(apply(text)) == apply(text)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builder.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is to be read at the last moment: `env:NAME` or `file:PATH`. Never the secret itself."""
+
+    reference: str
+
+
+Resolve = Callable[[SecretRef], str]
+
+
+def refuse_secrets(secret: SecretRef) -> str:
+    raise ConfigurationError(f"{secret.reference} is a secret and may not be read here")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBlock:
+    """Lines between `# BEGIN pimu NAME` and `# END pimu NAME`, replaced in place or appended at the end of the file."""
+
+    name: str
+    lines: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"block {self.name!r}: {'; '.join(self.lines)}"
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        begin, end = f"# BEGIN pimu {self.name}", f"# END pimu {self.name}"
+        block = "\n".join([begin, *self.lines, end]) + "\n"
+        present = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.DOTALL | re.MULTILINE)
+        if present.search(text):
+            return present.sub(lambda _: block, text, count=1)
+        separator = "" if not text or text.endswith("\n") else "\n"
+        return text + separator + block
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of a colon-separated database (passwd(5), group(5), shadow(5), gshadow(5), subuid(5)), by first field.
+
+    A field that is a SecretRef is resolved when the patch is applied.
+    """
+
+    fields: tuple[str | SecretRef, ...]
+
+    def describe(self) -> str:
+        shown = (f"<{field.reference}>" if isinstance(field, SecretRef) else field for field in self.fields)
+        return "record " + ":".join(shown)
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        fields = [resolve(field) if isinstance(field, SecretRef) else field for field in self.fields]
+        lines = text.splitlines()
+        record = ":".join(fields)
+        for number, line in enumerate(lines):
+            if line.split(":", 1)[0] == fields[0]:
+                lines[number] = record
+                break
+        else:
+            lines.append(record)
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """Add `user` to the members (last field) of `group` in group(5) or gshadow(5); an absent group is skipped."""
+
+    group: str
+    user: str
+
+    def describe(self) -> str:
+        return f"add {self.user} to group {self.group}"
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        lines = text.splitlines()
+        for number, line in enumerate(lines):
+            head, _, members = line.rpartition(":")
+            if line.split(":", 1)[0] == self.group:
+                names = [name for name in members.split(",") if name]
+                if self.user not in names:
+                    lines[number] = f"{head}:{','.join([*names, self.user])}"
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWords:
+    """Words of the single line of cmdline.txt. `remove` holds regular expressions that match whole words."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        gone = f" without {' '.join(self.remove)}" if self.remove else ""
+        return f"kernel words {' '.join(self.add)}{gone}"
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        drop = [re.compile(pattern) for pattern in self.remove]
+        kept = [word for word in text.split() if not any(pattern.fullmatch(word) for pattern in drop)]
+        return " ".join([*kept, *(word for word in self.add if word not in kept)]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """`re.sub` over the whole text, MULTILINE; the pattern must match unless `optional`."""
+
+    pattern: str
+    replacement: str
+    optional: bool = False
+
+    def describe(self) -> str:
+        return f"s|{self.pattern}|{self.replacement}|"
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        changed, count = re.subn(self.pattern, self.replacement, text, flags=re.MULTILINE)
+        if not count and not self.optional:
+            raise ConfigurationError(f"nothing matches {self.pattern!r}", hint="the base is not what its profile says")
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Ensure a line is there, once, as first or last."""
+
+    line: str
+    first: bool = False
+
+    def describe(self) -> str:
+        return f"{'first' if self.first else 'last'} line {self.line!r}"
+
+    def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
+        lines = [line for line in text.splitlines() if line != self.line]
+        ordered = [self.line, *lines] if self.first else [*lines, self.line]
+        return "\n".join(ordered) + "\n"
+
+
+Patch = NamedBlock | Record | GroupMember | KernelWords | Substitute | Line

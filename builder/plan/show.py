@@ -1,0 +1,72 @@
+"""A plan for people, one line per edit, and for programs: JSON with digests for contents and secrets by reference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+from builder.model.edits import Edit, PatchText
+from builder.model.plan import Plan
+
+
+def to_lines(plan: Plan) -> Iterator[str]:
+    """`WHERE  WHAT  [FEATURE]  ORIGIN`, then what the plan decided by itself."""
+    if plan.packages:
+        yield f"golden  install {' '.join(plan.packages)}  [packages]  {plan.packages_origin}"
+    for where, edit in _edits(plan):
+        yield f"{where:6}  {edit.describe()}  [{edit.feature}]  {edit.origin}"
+    for file in plan.seed:
+        yield f"node    seed {file.name} {len(file.content)} bytes  [guest]  {file.origin}"
+    for note in plan.notes:
+        yield f"note    {note.text}  [{note.feature}]"
+
+
+def _edits(plan: Plan) -> Iterator[tuple[str, Edit]]:
+    """Each edit with what it is done to: the base, the guest's disk, the golden image or the node's."""
+    yield from (("base", edit) for edit in plan.base_edits)
+    if plan.guest_disk is not None:
+        yield from (("guest", edit) for edit in plan.guest_disk.edits)
+    yield from ((edit.scope, edit) for edit in plan.edits)
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data, with everything in it that the image depends on."""
+    return {
+        "settings": plan.settings.model_dump(mode="json"),
+        "base": plan.base.model_dump(mode="json"),
+        "guest": plan.guest.model_dump(mode="json") if plan.guest else None,
+        "identity": asdict(plan.identity),
+        "layout": asdict(plan.layout),
+        "base_edits": [_edit(edit) for edit in plan.base_edits],
+        "guest_edits": [_edit(edit) for edit in plan.guest_disk.edits] if plan.guest_disk else [],
+        "packages": list(plan.packages),
+        "edits": [_edit(edit) for edit in plan.edits],
+        "seed": [{"name": file.name, "origin": file.origin, **_digest(file.content)} for file in plan.seed],
+        "notes": [asdict(note) for note in plan.notes],
+    }
+
+
+def to_json(plan: Plan) -> str:
+    return json.dumps(as_data(plan), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    data: dict[str, Any] = {"kind": edit.kind}
+    for name in (field.name for field in fields(edit)):
+        value = getattr(edit, name)
+        if isinstance(value, bytes):
+            data |= _digest(value)
+        elif name == "mode":
+            data["mode"] = f"{value:04o}"
+        elif name != "patch":
+            data[name] = value
+    if isinstance(edit, PatchText):
+        data["patch"] = {"kind": type(edit.patch).__name__, **asdict(edit.patch)}
+    return data
+
+
+def _digest(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}

@@ -1,0 +1,103 @@
+"""Plain data against the schema. Every fault is told with file, line, key and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from builder.profile.document import Document, Problem, nearest, refuse
+
+KeyPath = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+_REASONS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known key",
+    "bool_type": "is not true or false",
+    "int_type": "is not a whole number",
+    "string_type": "is not text; quote it",
+    "tuple_type": "is not a list",
+    "model_type": "is not a mapping",
+    "dict_type": "is not a mapping",
+}
+
+
+def refuse_unknown(document: Document, known: Collection[str]) -> None:
+    """For the keys that only the top level of a layer may have; deeper ones are the schema's."""
+    unknown = [key for key in document.data if key not in known]
+    if unknown:
+        text = _REASONS["extra_forbidden"]
+        refuse(Problem(document.origins.mark(key), f"{key}: {text}", nearest(key, known)) for key in unknown)
+
+
+def validate(model: type[Model], document: Document) -> Model:
+    """The document as a value of its schema, or one ConfigurationError that tells every fault."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        refuse(_problems(model, document, error.errors(include_url=False)))
+
+
+def _problems(model: type[BaseModel], document: Document, errors: list[ErrorDetails]) -> Iterator[Problem]:
+    located = [(_key_path(document.data, error["loc"], error["type"] == "missing"), error) for error in errors]
+    reasons: dict[KeyPath, list[str]] = {}
+    hints: dict[KeyPath, str] = {}
+    for path, error in located:
+        if _is_other_branch(path, error, located):
+            continue
+        reasons.setdefault(path, []).append(_reason(error))
+        if error["type"] == "extra_forbidden":
+            hints[path] = nearest(str(path[-1]), _key_names(model, path[:-1]))
+    for path, texts in reasons.items():
+        dotted = ".".join(map(str, path))
+        text = ", and ".join(dict.fromkeys(texts))
+        yield Problem(document.origins.mark(dotted), f"{dotted}: {text}" if dotted else text, hints.get(path, ""))
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "string_pattern_mismatch":
+        return f"does not look like {error['ctx']['pattern'].strip('^$')}"
+    text = error["msg"].removeprefix("Value error, ").replace("Input should be", "is not")
+    return _REASONS.get(error["type"], text)
+
+
+def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
+    """pydantic's location without the names of union members that it mixes in, which are no keys of the data.
+
+    A member's name may also be a key ("packages" of a base's source), so what follows the data furthest wins.
+    """
+    if not loc:
+        return ()
+    head, rest = loc[0], loc[1:]
+    skipped = _key_path(data, rest, missing)
+    children = data if isinstance(data, dict) else dict(enumerate(data)) if isinstance(data, list) else {}
+    if head in children:
+        return max(skipped, (head, *_key_path(children[head], rest, missing)), key=len)
+    if missing and not rest and isinstance(data, dict):
+        return (head,)
+    return skipped
+
+
+def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[KeyPath, ErrorDetails]]) -> bool:
+    """A mapping given for `dhcp | {address, …}` was meant as the mapping: that it is not `dhcp` helps nobody."""
+    rivals = [at for at, other in located if other is not error and at[: len(path)] == path]
+    return error["type"] == "literal_error" and isinstance(error["input"], dict) and bool(rivals)
+
+
+def _key_names(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The keys that the schema knows in the mapping at `path`."""
+    models = [model]
+    for step in path:
+        if isinstance(step, str):
+            fields = [each.model_fields[step] for each in models if step in each.model_fields]
+            models = [found for field in fields for found in _models(field.annotation)]
+    return sorted({name for each in models for name in each.model_fields})
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

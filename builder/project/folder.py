@@ -1,0 +1,188 @@
+"""The folder that the user edits, read strictly: profiles become settings, overlays and cloud-init become values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from builder.errors import ConfigurationError
+from builder.model.identity import Identity
+from builder.model.overlays import OverlayFile
+from builder.model.settings import LABEL, Base, Cluster, Guest, NodeSettings
+from builder.profile import (
+    Document,
+    Mark,
+    Origins,
+    Problem,
+    Resolved,
+    derived,
+    merge,
+    nearest,
+    parse,
+    refuse,
+    refuse_unknown,
+    validate,
+)
+from builder.project.collisions import distinct_identities
+from builder.project.overlays import read_overlays, read_seed
+from builder.project.public_keys import public_keys
+
+_REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overlays/manifest.yaml", "cloud-init")
+_CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user"})
+_ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
+_NODE_KEYS = _ROLE_KEYS | {"role", "base"}
+
+
+class Project:
+    """`root` is the folder, `reserved_names` the command words that cannot be node names.
+
+    Every method raises ConfigurationError with file and line. Origins are paths relative to `root`.
+    """
+
+    def __init__(self, root: Path, reserved_names: Collection[str] = ()) -> None:
+        self.root = root
+        self._reserved_names = reserved_names
+        self._documents: dict[str, Document] = {}
+        missing = [name for name in _REQUIRED if not (root / name).exists()]
+        if missing:
+            raise ConfigurationError(
+                f"{root} is not a project folder: it has no {', '.join(missing)}",
+                hint="go to the project's folder, or name it with --project DIR",
+            )
+
+    @cached_property
+    def overlays(self) -> dict[str, tuple[OverlayFile, ...]]:
+        """The files of overlays/ by set: `features/swap`, `roles/worker`."""
+        overlays = read_overlays(self.root, self._read("overlays/manifest.yaml"))
+        roles = self.names("roles")
+        for name in overlays:
+            kind, _, role = name.partition("/")
+            if kind == "roles" and role not in roles:
+                raise ConfigurationError(
+                    f"there is no role {role}", where=f"overlays/{name}", hint=nearest(role, roles)
+                )
+        return overlays
+
+    @cached_property
+    def seed(self) -> tuple[OverlayFile, ...]:
+        """The templates of cloud-init/ for the guest's seed disk."""
+        return read_seed(self.root)
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """What profiles/KIND/ holds: bases, guests, roles or nodes."""
+        folder = self.root / "profiles" / kind
+        files = [file for file in sorted(folder.glob("*")) if not file.name.startswith(".")]
+        for file in files:
+            if file.suffix != ".yaml":
+                where = file.relative_to(self.root).as_posix()
+                raise ConfigurationError("would not be read", where=where, hint=f"name it {file.stem}.yaml")
+        return tuple(file.stem for file in files)
+
+    def settings(self, node: str, role: str | None = None, base: str | None = None) -> Resolved:
+        """The node as base < role < node describe it. `role` and `base` are the command line's and win."""
+        self._check_node_name(node)
+        cluster = self._cluster()
+        own = self._layer("nodes", node, _NODE_KEYS) if node in self.names("nodes") else derived({}, node)
+        asked = {key: name for key, name in (("role", role), ("base", base)) if name is not None}
+        choice = merge(cluster.only("role", "base"), own.only("role", "base"), derived(asked, "the command line"))
+        role_layer = self._role(node, choice)
+        base_document = self._read(f"profiles/bases/{self._choose('bases', choice, 'base')}.yaml")
+        defaults = base_document.part("defaults")
+        refuse_unknown(defaults, _ROLE_KEYS)
+        merged = merge(
+            cluster.only(*_CLUSTER_KEYS),
+            derived({"name": node, "hostname": node, "guest_hostname": _guest_hostname(node)}, "the node's name"),
+            choice,
+            defaults,
+            role_layer,
+            own.without("role", "base"),
+        )
+        marks = {**merged.origins.marks, **_prefixed("base", base_document.origins), "": role_layer.origins.mark("")}
+        document = Document(merged.data, Origins(marks))
+        settings = validate(NodeSettings, document)
+        base_value = validate(Base, base_document.without("defaults"))
+        return Resolved(settings, base_value, self._guest(settings, document), document.origins)
+
+    def identities(self, asked: Sequence[Resolved]) -> dict[str, Identity]:
+        """The identity of each node asked for, by name, once it is certain that none collides with another node.
+
+        The others are those of profiles/nodes/; one whose file names no role is taken to have the first asked one's.
+        """
+        nodes = {node.settings.name: node for node in asked}
+        fallback = asked[0].settings.role
+        for name in self.names("nodes"):
+            if name not in nodes:
+                nodes[name] = self.settings(name, role=self._own_role(name, fallback))
+        identities = distinct_identities(tuple(nodes.values()), self.names("nodes"))
+        return {node.settings.name: identities[node.settings.name] for node in asked}
+
+    # Parts of a node --------------------------------------------------------------------------------------------------
+
+    def _cluster(self) -> Document:
+        """cluster.yaml in the words of NodeSettings, with the public keys themselves."""
+        document = self._read("profiles/cluster.yaml")
+        cluster = validate(Cluster, document)
+        user = {**document.data["user"], "ssh_keys": public_keys(cluster.user.ssh_keys, self.root, document.origins)}
+        data = {**document.data, "cluster": cluster.name, "user": user}
+        return Document(data, Origins({**document.origins.marks, "cluster": document.origins.mark("name")}))
+
+    def _role(self, node: str, choice: Document) -> Document:
+        roles = self.names("roles")
+        if choice.data.get("role") is None:
+            hint = f"say --role {' or --role '.join(roles)}, or role: in profiles/nodes/{node}.yaml"
+            raise ConfigurationError(f"{node} has no role", hint=hint)
+        layer = self._layer("roles", self._choose("roles", choice, "role"), _ROLE_KEYS)
+        if "guest" not in layer.data:
+            guests = ", ".join(f"guest: {name}" for name in ("none", *self.names("guests")))
+            refuse([Problem(layer.origins.mark(""), "guest: is missing", f"a role says what it runs: {guests}")])
+        return layer
+
+    def _own_role(self, node: str, fallback: str) -> str | None:
+        """None when the profiles say which; they are then read as if nobody had asked."""
+        said = "role" in self._layer("nodes", node, _NODE_KEYS).data or "role" in self._cluster().data
+        return None if said else fallback
+
+    def _guest(self, settings: NodeSettings, document: Document) -> Guest | None:
+        if settings.guest == "none":
+            return None
+        return validate(Guest, self._read(f"profiles/guests/{self._choose('guests', document, 'guest')}.yaml"))
+
+    def _choose(self, kind: str, document: Document, key: str) -> str:
+        name, known = document.data[key], self.names(kind)
+        if name not in known:
+            refuse([Problem(document.origins.mark(key), f"there is no {key} {name}", nearest(str(name), known))])
+        return str(name)
+
+    def _layer(self, kind: str, name: str, known: Collection[str]) -> Document:
+        document = self._read(f"profiles/{kind}/{name}.yaml")
+        refuse_unknown(document, known)
+        return document
+
+    def _check_node_name(self, node: str) -> None:
+        where = f"profiles/nodes/{node}.yaml" if node in self.names("nodes") else ""
+        if not re.fullmatch(LABEL, node):
+            hint = "use up to 63 of a-z, 0-9 and inner hyphens, such as node-003"
+            raise ConfigurationError(f"{node!r} cannot be a node's name", where=where, hint=hint)
+        if node in self._reserved_names:
+            raise ConfigurationError(f"{node} is a command and cannot be a node's name", where=where)
+
+    def _read(self, file: str) -> Document:
+        if file not in self._documents:
+            try:
+                self._documents[file] = parse((self.root / file).read_text("utf-8"), file)
+            except UnicodeDecodeError as error:
+                raise ConfigurationError("is not UTF-8 text", where=file) from error
+            except OSError as error:
+                raise ConfigurationError(f"cannot be read: {error.strerror}", where=file) from error
+        return self._documents[file]
+
+
+def _guest_hostname(node: str) -> str:
+    return f"k3s-{node.removeprefix('node-')}"
+
+
+def _prefixed(prefix: str, origins: Origins) -> dict[str, Mark]:
+    """The base's own facts as `base.KEY`; `base` itself stays the place that chose it."""
+    return {f"{prefix}.{path}": mark for path, mark in origins.marks.items() if path}

@@ -1,0 +1,150 @@
+"""Put finished images into the output folder: complete, by rename, one build of a node at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets as random_names
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from builder import guests
+from builder.disk import chunks
+from builder.disk.image import Golden, stamp
+from builder.errors import BusyError, ConfigurationError, DiskFullError
+from builder.model.lock import Resolution
+from builder.model.manifest import ImageFacts, Manifest
+from builder.model.patches import Resolve, SecretRef
+from builder.model.plan import Plan
+from builder.plan import as_data
+from builder.sources.cache import sha256_of
+
+_HEADROOM = 64 << 20
+
+
+def prepare_folder(output: Path) -> None:
+    """Make the output folder. Raises ConfigurationError when it cannot be written."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".pimu-{random_names.token_hex(8)}.tmp"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as refused:
+        raise ConfigurationError(
+            f"cannot be written: {refused.strerror}", where=str(output), hint="name another folder with --output"
+        ) from refused
+
+
+@contextmanager
+def locked(output: Path, nodes: Sequence[str]) -> Iterator[None]:
+    """Hold the kernel locks of these nodes' images, and clear away what killed builds of them have left.
+
+    Raises BusyError when another build has one.
+    """
+    with ExitStack() as stack:
+        for node in sorted(nodes):
+            try:
+                stack.enter_context(FileLock(output / f".{node}.lock", blocking=False))
+            except Timeout as busy:
+                raise BusyError(f"another build is writing {node}", where=str(output), hint="wait for it") from busy
+            for left in output.glob(f".pimu-{node}-{'[0-9a-f]' * 16}.tmp"):  # not those of NODE-b
+                shutil.rmtree(left)
+        yield
+
+
+def node_image(
+    plan: Plan,
+    golden: Golden,
+    blobs: Mapping[str, Path],
+    used: Mapping[str, Resolution],
+    *,
+    output: Path,
+    project: Path,
+    sha256: bool,
+) -> tuple[Path, Path, bool]:
+    """Stamp a node and publish NODE.img and NODE.manifest.json; whether anything has changed.
+
+    Raises DiskFullError when there is no room for it.
+    """
+    node = plan.settings.name
+    image, manifest = output / f"{node}.img", output / f"{node}.manifest.json"
+    _require_room(output, golden.image)
+    with _workspace(output, node) as work:
+        fresh = work / image.name
+        seed = {"guest-seed": _seed(plan, golden.epoch, work)} if plan.seed else {}
+        facts, disk, files = stamp(
+            plan, golden, fresh, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work
+        )
+        text = Manifest(
+            node=node,
+            image=facts,
+            layout=disk,
+            files=files,
+            plan=as_data(plan),
+            lock={name: asdict(resolution) for name, resolution in sorted(used.items())},
+        ).to_json()
+        changed = not _is_there(image, manifest, text, facts)
+        if changed:
+            # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
+            # loses what was not written back costs a rebuild, and no build has to wait for the disk.
+            fresh.rename(image)
+            (work / manifest.name).write_text(text)
+            (work / manifest.name).rename(manifest)
+    total = image.with_suffix(".img.sha256")
+    if sha256:
+        total.write_text(f"{sha256_of(image)}  {image.name}\n")
+    elif changed:
+        total.unlink(missing_ok=True)
+    return image, manifest, changed
+
+
+def _require_room(output: Path, golden: Path) -> None:
+    needed = golden.stat().st_blocks * 512 + _HEADROOM
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise DiskFullError(
+            f"has {free >> 20} MiB free, and an image takes {needed >> 20} MiB",
+            where=str(output),
+            hint="make room, or name another folder with --output",
+        )
+
+
+@contextmanager
+def _workspace(output: Path, node: str) -> Iterator[Path]:
+    """A new directory on the same filesystem as the image, for the rename."""
+    work = output / f".pimu-{node}-{random_names.token_hex(8)}.tmp"
+    work.mkdir(mode=0o700)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)
+
+
+def _seed(plan: Plan, epoch: int, work: Path) -> Path:
+    image = work / "seed.img"
+    guests.make_seed(plan.seed, image, plan.identity.disk_id, epoch, work)
+    return image
+
+
+def _is_there(image: Path, manifest: Path, text: str, facts: ImageFacts) -> bool:
+    """Whether the image that is there is this one, by its bytes: a manifest alone proves nothing."""
+    if not (image.exists() and manifest.exists() and manifest.read_text() == text):
+        return False
+    return image.stat().st_size == facts.size and tuple(chunks.digests(image)) == facts.chunks
+
+
+def _resolve_secrets(project: Path) -> Resolve:
+    def resolve(secret: SecretRef) -> str:
+        kind, _, name = secret.reference.partition(":")
+        try:
+            return os.environ[name] if kind == "env" else (project / name).expanduser().read_text().strip()
+        except KeyError as missing:
+            raise ConfigurationError(f"the environment has no {name}", hint="set it") from missing
+        except OSError as refused:
+            raise ConfigurationError(f"cannot be read: {refused.strerror}", where=str(project / name)) from refused
+
+    return resolve

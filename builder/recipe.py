@@ -1,0 +1,39 @@
+"""What of ourselves shapes a result: the code of a room and the versions of the tools that it runs.
+
+A cache key that leaves out the recipe's own code serves yesterday's result for today's code.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+from builder.errors import MissingToolError
+from builder.run import run, which
+
+_PACKAGE = Path(__file__).parent
+
+
+@functools.cache
+def digest(*rooms: str) -> str:
+    """sha256 over the files of rooms (`bake`, `tree.py`) of this package, names and contents."""
+    total = hashlib.sha256()
+    for room in rooms:
+        path = _PACKAGE / room
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                total.update(f"{file.relative_to(_PACKAGE)} {content}\n".encode())
+    return total.hexdigest()
+
+
+@functools.cache
+def version(program: str, option: str = "--version") -> str:
+    """First version number that a program prints. Raises MissingToolError."""
+    if which(program) is None:
+        raise MissingToolError(f"{program} is not installed", hint="`pimu-build doctor` says how to install it")
+    result = run([program, option], check=False)
+    found = re.search(r"\d+(\.\d+)+[\w.+~-]*", (result.stdout + result.stderr).decode(errors="replace"))
+    return found[0] if found else "unknown"

@@ -1,0 +1,135 @@
+"""Which .debs a build takes: what pimu.lock says, else what the archive offers now, which is then locked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from builder import apt
+from builder.errors import DownloadError
+from builder.model.lock import Lock, Resolution, canonical, from_text, to_text
+from builder.model.progress import Progress
+from builder.model.settings import AptSource
+from builder.sources import Cache, Pin, fetch
+from builder.store import Store
+
+LOCK_FILE = "pimu.lock"
+_NO_STATUS = hashlib.sha256(b"").hexdigest()
+_REMEDY = "the package has left the mirror: `pimu-build lock --upgrade` takes its successor"
+
+
+class Resolver:
+    """Answers for one build. Threads may ask at once; each answer is locked on disk as soon as it is known."""
+
+    def __init__(self, lock_path: Path, cache: Cache, store: Store, progress: Progress, *, offline: bool) -> None:
+        self.path = lock_path
+        self._cache, self._store, self._progress, self._offline = cache, store, progress, offline
+        self._writing = threading.Lock()
+        self.lock = _read(lock_path)
+        self.used: dict[str, Resolution] = {}
+
+    def resolve(
+        self,
+        name: str,
+        *,
+        sources: Sequence[AptSource],
+        architecture: str,
+        packages: Sequence[str],
+        status: bytes = b"",
+        bootstrap: bool,
+    ) -> Resolution:
+        """The .debs of `name`, all of them in the cache.
+
+        Raises DownloadError (offline with nothing locked, no archive, a .deb that is gone), BuildError (apt).
+        """
+        request = canonical(
+            {
+                "sources": [source.model_dump() for source in sources],
+                "architecture": architecture,
+                "packages": sorted(packages),
+                "status": hashlib.sha256(status).hexdigest(),
+                "bootstrap": bootstrap,
+            }
+        )
+        resolution = self.lock.get(name, request)
+        if resolution is None:
+            if self._offline:
+                raise DownloadError(
+                    f"{self.path.name} has no answer for {name}", hint="run once without --offline to resolve it"
+                )
+            self._progress.step("resolve", f"{name}: ask the archive")
+            with self._store.workspace() as work:
+                resolution = apt.resolve(
+                    request=request,
+                    sources=sources,
+                    architecture=architecture,
+                    packages=packages,
+                    status=status,
+                    work=work,
+                    bootstrap=bootstrap,
+                )
+        self._keep(name, resolution)
+        pins = [Pin(deb.url, deb.sha256, deb.size, _REMEDY) for deb in resolution.debs]
+        fetch(pins, self._cache, self._progress, offline=self._offline)
+        return resolution
+
+    def _keep(self, name: str, resolution: Resolution) -> None:
+        with self._writing:
+            self.used[name] = resolution
+            if self.lock.resolutions.get(name) == resolution:
+                return
+            self.lock = self.lock.with_resolution(name, resolution)
+            _write(self.path, self.lock)
+
+
+def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
+    """Ask the archives anew for all that is locked. A line for each package that has changed.
+
+    What was resolved on top of a base (a role's packages) is forgotten: the next build resolves it on the new base.
+    """
+    old = _read(lock_path)
+    new = Lock()
+    for name, locked in old.resolutions.items():
+        request = json.loads(locked.request)
+        if request["status"] != _NO_STATUS:
+            continue
+        progress.step("resolve", f"{name}: ask the archive")
+        with store.workspace() as work:
+            resolution = apt.resolve(
+                request=locked.request,
+                sources=[AptSource.model_validate(source) for source in request["sources"]],
+                architecture=request["architecture"],
+                packages=request["packages"],
+                status=b"",
+                work=work,
+                bootstrap=request["bootstrap"],
+            )
+        new = new.with_resolution(name, resolution)
+    _write(lock_path, new)
+    return list(_differences(old, new))
+
+
+def _differences(old: Lock, new: Lock) -> Iterator[str]:
+    for name in sorted(old.resolutions):
+        before = {deb.name: deb.version for deb in old.resolutions[name].debs}
+        if name not in new.resolutions:
+            yield f"{name}: to be resolved by the next build"
+            continue
+        after = {deb.name: deb.version for deb in new.resolutions[name].debs}
+        for package in sorted(before.keys() | after.keys()):
+            if before.get(package) != after.get(package):
+                yield f"{name}: {package} {before.get(package, '-')} -> {after.get(package, '-')}"
+
+
+def _read(path: Path) -> Lock:
+    return from_text(path.read_text(), path.name) if path.exists() else Lock()
+
+
+def _write(path: Path, lock: Lock) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(to_text(lock))
+    fresh.replace(path)

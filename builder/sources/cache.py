@@ -1,0 +1,40 @@
+"""Content-addressed files: `sha256/<hex>`, complete or absent. A name is made by rename after the hash was checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    root: Path
+
+    @property
+    def files(self) -> Path:
+        return self.root / "sha256"
+
+    def path(self, sha256: str) -> Path:
+        return self.files / sha256
+
+    def holds(self, sha256: str, size: int) -> bool:
+        """Whether the file is there with its size: after a power cut a right name may hold too few bytes."""
+        path = self.path(sha256)
+        return path.is_file() and path.stat().st_size == size
+
+    def entries(self) -> Iterator[Path]:
+        if self.files.is_dir():
+            yield from sorted(path for path in self.files.iterdir() if len(path.name) == 64)
+
+    def damaged(self) -> Iterator[Path]:
+        """Every file that is not what its name says."""
+        return (path for path in self.entries() if sha256_of(path) != path.name)

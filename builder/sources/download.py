@@ -1,0 +1,148 @@
+"""Fetch pinned files: several at once, retried, hashed while they come, and put into the cache by rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+
+from builder import __version__
+from builder.errors import DownloadError
+from builder.model.progress import Advance, Progress
+from builder.sources.cache import CHUNK, Cache
+
+_CONNECTIONS = 6
+_ATTEMPTS = 5
+_TIMEOUT = (20, 60)
+_PAUSE = 1.0  # seconds, doubled before each further attempt
+_RETRIED = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A file that is known before it comes. `remedy` is what the user can do when the server no longer has it."""
+
+    url: str
+    sha256: str
+    size: int
+    remedy: str = ""
+
+
+class _RetryError(Exception):
+    """An attempt that failed for a reason that may pass."""
+
+
+def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: bool = False) -> None:
+    """Bring all pins into the cache.
+
+    Raises DownloadError: offline with something missing, gone from the server, not what its pin says, or unreachable.
+    """
+    missing = {pin.sha256: pin for pin in pins if not cache.holds(pin.sha256, pin.size)}
+    if not missing:
+        return
+    total = sum(pin.size for pin in missing.values())
+    if offline:
+        first = next(iter(missing.values()))
+        raise DownloadError(
+            f"{len(missing)} files ({total >> 20} MiB) are not in the cache, the first is {first.url}",
+            hint="run once without --offline",
+        )
+    cache.files.mkdir(parents=True, exist_ok=True)
+    progress.step("fetch", f"{len(missing)} files, {total / 1e6:.0f} MB")
+    stop = threading.Event()
+    with progress.bar("fetch", total=total) as advance, ThreadPoolExecutor(_CONNECTIONS) as pool, _session() as session:
+        futures = [pool.submit(_fetch_one, session, pin, cache, advance, stop) for pin in missing.values()]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    # Content coding would change the bytes that are hashed and counted.
+    session.headers.update({"User-Agent": f"pimu-build/{__version__}", "Accept-Encoding": "identity"})
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return session
+
+
+def _fetch_one(session: requests.Session, pin: Pin, cache: Cache, advance: Advance, stop: threading.Event) -> None:
+    target = cache.path(pin.sha256)
+    with FileLock(target.with_suffix(".lock")):
+        if cache.holds(pin.sha256, pin.size):
+            advance(pin.size)
+            return
+        part = target.with_suffix(".part")
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                _receive(session, pin, part, advance, stop)
+                break
+            except _RetryError as reason:
+                if attempt == _ATTEMPTS:
+                    raise DownloadError(
+                        f"{reason} ({_ATTEMPTS} attempts)", where=pin.url, hint="check the network, or try later"
+                    ) from reason
+                if stop.wait(_PAUSE * 2**attempt * random.uniform(0.5, 1.0)):  # noqa: S311  (jitter)
+                    raise DownloadError("stopped", where=pin.url) from reason
+        part.rename(target)
+        target.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _receive(session: requests.Session, pin: Pin, part: Path, advance: Advance, stop: threading.Event) -> None:
+    digest, received = hashlib.sha256(), 0
+    try:
+        with session.get(pin.url, stream=True, timeout=_TIMEOUT) as response:
+            _refuse_status(response, pin, stop)
+            with part.open("wb") as file:
+                while chunk := response.raw.read(CHUNK):
+                    if stop.is_set():
+                        raise DownloadError("stopped", where=pin.url)
+                    received += len(chunk)
+                    if received > pin.size:
+                        raise DownloadError(f"is larger than the {pin.size} bytes of its pin", where=pin.url)
+                    digest.update(chunk)
+                    file.write(chunk)
+                    advance(len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+    except (requests.RequestException, OSError) as broken:
+        if isinstance(broken, OSError) and not isinstance(broken, requests.RequestException) and broken.filename:
+            raise
+        advance(-received)
+        raise _RetryError(f"{type(broken).__name__}: {broken}") from broken
+    except Exception as broken:
+        if type(broken).__module__.startswith("urllib3"):
+            advance(-received)
+            raise _RetryError(f"{type(broken).__name__}: {broken}") from broken
+        raise
+    if received < pin.size:
+        advance(-received)
+        raise _RetryError(f"ended after {received} of {pin.size} bytes")
+    if digest.hexdigest() != pin.sha256:
+        part.unlink()
+        raise DownloadError(
+            f"has sha256 {digest.hexdigest()}, its pin says {pin.sha256}", where=pin.url, hint=pin.remedy
+        )
+
+
+def _refuse_status(response: requests.Response, pin: Pin, stop: threading.Event) -> None:
+    if response.status_code == 200:
+        return
+    if response.status_code in _RETRIED:
+        wait = response.headers.get("Retry-After", "")
+        if wait.isdigit():
+            stop.wait(min(int(wait), 60))
+        raise _RetryError(f"the server answers {response.status_code}")
+    raise DownloadError(f"the server answers {response.status_code}", where=pin.url, hint=pin.remedy)

@@ -1,0 +1,105 @@
+"""What was made from pins and plans: `<kind>/<key>/`, complete or absent, each beside the value that its key hashes.
+
+The key is the sha256 of the whole canonical value (parent key, edits, pins, tool versions, recipe), so nothing that
+shapes the result can be left out of it by oversight; `inputs.json` explains every hit and miss.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from builder.model.lock import canonical
+from builder.sandbox import remove_tree
+
+INPUTS = "inputs.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    root: Path
+
+    def make(self, kind: str, inputs: object, recipe: Callable[[Path], None]) -> Path:
+        """The directory for `inputs`; `recipe` fills a fresh one when there is none.
+
+        Two builds that want the same thing make it once: the second waits for the kernel lock of the first.
+        """
+        text = canonical(inputs)
+        final = self.root / kind / hashlib.sha256(text.encode()).hexdigest()
+        if final.is_dir():
+            os.utime(final)
+            return final
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(final.with_suffix(".lock")):
+            if not final.is_dir():
+                with self.workspace() as fresh:
+                    recipe(fresh)
+                    (fresh / INPUTS).write_text(text + "\n")
+                    os.sync()
+                    fresh.rename(final)
+        return final
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A new directory beside the store, gone afterwards (unless it was renamed), with leftovers of the killed.
+
+        Its kernel lock says that its maker lives, so that one who comes later removes only what nobody owns.
+        """
+        work = self.root / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        sweep(work)
+        path = work / secrets.token_hex(8)
+        guard = _guard(path.with_suffix(".guard"))
+        try:
+            path.mkdir()
+            yield path
+        finally:
+            if path.exists():
+                remove(path)
+            path.with_suffix(".guard").unlink(missing_ok=True)
+            os.close(guard)
+
+
+def _guard(path: Path) -> int:
+    while True:
+        guard = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if os.fstat(guard).st_nlink:
+            return guard
+        os.close(guard)  # a sweep was between our open and our lock, and has removed the name
+
+
+def sweep(work: Path) -> None:
+    """Remove workspaces whose maker is dead, known by its kernel lock, never by age."""
+    for guard_path in work.glob("*.guard"):
+        try:
+            guard = os.open(guard_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            if (left := guard_path.with_suffix("")).exists():
+                remove(left)
+            guard_path.unlink(missing_ok=True)
+        finally:
+            os.close(guard)
+
+
+def remove(path: Path) -> None:
+    """Remove a tree; what a rootless bake left belongs to subordinate ids, and only their namespace may."""
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        remove_tree(path)

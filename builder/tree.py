@@ -1,0 +1,270 @@
+"""A filesystem as a value: layers merged, edits applied, in memory. Contents stay where they are until they are asked
+for, so that a system of 2 GB is a table of some 30 000 entries.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import itertools
+import posixpath
+import stat
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from builder.errors import BuildError, ConfigurationError
+from builder.model.edits import Edit, MakeDir, PatchText, PlaceBlob, Remove, SetMode, Symlink, WriteFile
+from builder.model.patches import Resolve, refuse_secrets
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+Kind = Literal["file", "dir", "link"]
+Open = Callable[[], BinaryIO]
+
+_WHITEOUT = ".wh."
+_MAX_LINKS = 40  # path_resolution(7)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """`mode` without the type; `size` and `content` for files, `target` for links. Two names of one Entry are hard
+    links. `xattrs` as in a PAX header (SCHILY.xattr.NAME)."""
+
+    kind: Kind
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    size: int = 0
+    target: str = ""
+    content: Open = io.BytesIO
+    xattrs: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_bytes(cls, content: bytes, mtime: int, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Entry:
+        return cls("file", mode, uid, gid, mtime, len(content), content=lambda: io.BytesIO(content))
+
+    def read(self) -> bytes:
+        with self.content() as file:
+            return file.read()
+
+    def sha256(self) -> str:
+        total = hashlib.sha256()
+        with self.content() as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+        return total.hexdigest()
+
+
+class Tree:
+    """Entries by path without the leading slash; the root itself is the empty path."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.entries: dict[str, Entry] = {"": Entry("dir", 0o755, mtime=epoch)}
+
+    @classmethod
+    def of_layers(cls, layers: Iterable[Path], epoch: int) -> Tree:
+        """Layer tars, the lowest first; whiteouts remove (OCI image-layer specification)."""
+        tree = cls(epoch)
+        for layer in layers:
+            tree._add_layer(layer)
+        return tree
+
+    def _add_layer(self, layer: Path) -> None:
+        with tarfile.open(layer, "r:") as tar:
+            for member in tar:
+                path = "" if member.name == "." else member.name.strip("/").removeprefix("./")
+                parent, _, name = path.rpartition("/")
+                if name.startswith(_WHITEOUT):
+                    self._forget(posixpath.join(parent, name.removeprefix(_WHITEOUT)))
+                elif member.islnk():
+                    self._put(path, self.entries[member.linkname.removeprefix("./")])
+                else:
+                    self._put(path, _entry(layer, member))
+
+    def _put(self, path: str, entry: Entry) -> None:
+        if entry.kind != "dir" and path in self.entries and self.entries[path].kind == "dir":
+            self._forget(path)
+        self.entries[path] = entry
+
+    def _forget(self, path: str) -> None:
+        for name in [name for name in self.entries if name == path or name.startswith(f"{path}/")]:
+            del self.entries[name]
+
+    def get(self, path: str) -> Entry | None:
+        """The entry at `path`, its parents resolved through this tree's own links, never out of it."""
+        return self.entries.get(self.resolve(path))
+
+    def resolve(self, path: str) -> str:
+        """`path` with all links in its parents followed; the last component is not followed."""
+        pending = [part for part in path.split("/") if part not in ("", ".")]
+        done: list[str] = []
+        links = 0
+        while pending:
+            part = pending.pop(0)
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = self.entries.get("/".join([*done, part]))
+            if pending and here is not None and here.kind == "link":
+                links += 1
+                if links > _MAX_LINKS:
+                    raise BuildError("too many levels of symbolic links", where=path)
+                pending = [step for step in here.target.split("/") if step not in ("", ".")] + pending
+                done = [] if here.target.startswith("/") else done
+            else:
+                done.append(part)
+        return "/".join(done)
+
+    def apply(self, edit: Edit, blobs: Mapping[str, Path], secrets: Resolve = refuse_secrets) -> str:
+        """Do one edit; the resolved path that it changed.
+
+        Raises ConfigurationError, at the edit's origin, when the tree has nothing to patch or a directory in the way.
+        """
+        path = self.resolve(edit.path)
+        old = self.entries.get(path)
+        if isinstance(edit, Remove):
+            if old is not None and old.kind == "dir":
+                raise _impossible(edit, "is a directory")
+            self.entries.pop(path, None)
+            return path
+        if old is not None and (old.kind == "dir") != isinstance(edit, MakeDir) and not isinstance(edit, SetMode):
+            raise _impossible(edit, "is a directory" if old.kind == "dir" else "is not a directory")
+        edited = self._edited(edit, old, blobs, secrets)
+        self._make_parents(edit, path)
+        self.entries[path] = edited
+        return path
+
+    def _edited(self, edit: Edit, old: Entry | None, blobs: Mapping[str, Path], secrets: Resolve) -> Entry:
+        match edit:
+            case WriteFile():
+                return Entry.of_bytes(edit.content, self.epoch, edit.mode, edit.uid, edit.gid)
+            case PlaceBlob():
+                blob = blobs[edit.blob]
+                size = blob.stat().st_size
+                return Entry("file", edit.mode, edit.uid, edit.gid, self.epoch, size, content=lambda: blob.open("rb"))
+            case MakeDir():
+                return Entry("dir", edit.mode, edit.uid, edit.gid, self.epoch)
+            case Symlink():
+                return Entry("link", 0o777, mtime=self.epoch, target=edit.target)
+            case SetMode() if old is not None:
+                return replace(old, mode=edit.mode, uid=edit.uid, gid=edit.gid)
+            case PatchText() if old is not None and old.kind == "file":
+                text = edit.patch.apply(old.read().decode("utf-8", "surrogateescape"), secrets)
+                content = text.encode("utf-8", "surrogateescape")
+                return Entry.of_bytes(content, self.epoch, old.mode, old.uid, old.gid)
+        raise _impossible(edit, "the base has no such file")
+
+    def _make_parents(self, edit: Edit, path: str) -> None:
+        for parent in itertools.accumulate(path.split("/")[:-1], posixpath.join):
+            entry = self.entries.setdefault(parent, Entry("dir", 0o755, mtime=self.epoch))
+            if entry.kind != "dir":
+                raise _impossible(edit, f"/{parent} is not a directory")
+
+    def missing_parents(self, path: str) -> list[str]:
+        """Directories, the outermost first, that must be made before `path` can be."""
+        parents = [str(parent) for parent in reversed(Path(self.resolve(path)).parents) if str(parent) != "."]
+        return [parent for parent in parents if parent not in self.entries]
+
+    def files(self) -> Iterator[tuple[str, Entry]]:
+        return ((path, entry) for path, entry in self.sorted() if entry.kind == "file")
+
+    def sorted(self) -> list[tuple[str, Entry]]:
+        """Parents before children, bytewise; without the root."""
+        named = (item for item in self.entries.items() if item[0])
+        return sorted(named, key=lambda item: item[0].encode("utf-8", "surrogateescape").split(b"/"))
+
+    def index(self) -> list[list[object]]:
+        """All but the contents, as JSON has it."""
+        return [
+            [path, entry.kind, entry.mode, entry.uid, entry.gid, entry.size, entry.target]
+            for path, entry in self.sorted()
+        ]
+
+    @classmethod
+    def of_index(cls, index: Iterable[Sequence[Any]], epoch: int, read: Callable[[str], bytes]) -> Tree:
+        """A tree whose contents `read` fetches by path when an edit asks for them."""
+        tree = cls(epoch)
+        for path, kind, mode, uid, gid, size, target in index:
+            content = functools.partial(lambda name: io.BytesIO(read(name)), path)
+            tree.entries[path] = Entry(kind, mode, uid, gid, epoch, size, target, content)
+        return tree
+
+    def write_tar(self, out: Path) -> None:
+        """The whole tree as one tar, for mke2fs -d."""
+        first: dict[int, str] = {}
+        with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
+            for path, entry in self.sorted():
+                info = _header(path, entry)
+                if entry.kind == "file" and (twin := first.setdefault(id(entry), path)) != path:
+                    info.type, info.linkname, info.size = tarfile.LNKTYPE, twin, 0
+                if info.isreg():
+                    with entry.content() as file:
+                        tar.addfile(info, file)
+                else:
+                    tar.addfile(info)
+
+
+def _impossible(edit: Edit, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot {edit.describe()}: {reason}", where=edit.origin, hint=f"asked for by the feature {edit.feature}"
+    )
+
+
+def _entry(layer: Path, member: tarfile.TarInfo) -> Entry:
+    kind: Kind = "dir" if member.isdir() else "link" if member.issym() else "file"
+    if kind == "file" and not member.isreg():
+        raise BuildError(f"{member.name} is neither file, directory nor link", where=str(layer))
+    start, size = member.offset_data, member.size
+    return Entry(
+        kind,
+        stat.S_IMODE(member.mode),
+        member.uid,
+        member.gid,
+        int(member.mtime),
+        size=size,
+        target=member.linkname,
+        content=lambda: io.BufferedReader(_Slice(layer, start, size), 1 << 20),
+        xattrs={name: value for name, value in member.pax_headers.items() if name.startswith("SCHILY.xattr.")},
+    )
+
+
+def _header(path: str, entry: Entry) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(path)
+    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, entry.mtime
+    match entry.kind:
+        case "dir":
+            info.type = tarfile.DIRTYPE
+        case "link":
+            info.type, info.linkname = tarfile.SYMTYPE, entry.target
+        case "file":
+            info.size, info.pax_headers = entry.size, dict(entry.xattrs)
+    return info
+
+
+class _Slice(io.RawIOBase):
+    """`size` bytes of a file from `start`, read only."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._file.seek(start)
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)[: self._left]
+        count = self._file.readinto(view) or 0
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,220 @@
+"""`make bench`: what the design promises to be fast and small, measured in one run and printed as a table.
+
+`python -m tests.bench --quick` bakes a few packages instead of all of the worker's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import cache
+from builder.appliance import kvm_usable
+from builder.disk import ext4
+from builder.model.manifest import FileState, Manifest
+from builder.run import run
+from tests.emulated import ROOT, bake_both
+
+FEW = ("nmon", "tmux", "iptables", "dnsmasq-base")
+RUNS = 5
+BUILD = (sys.executable, "-m", "builder")
+WORDS = ("--role", "worker", "--quiet", "--project", str(ROOT))
+SHARED = ("accel", "guests", "layers", "sha256")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """`commands` are ours and, where there is one, the other's."""
+
+    what: str
+    ours: str
+    other: str
+    ratio: str
+    wanted: str
+    commands: tuple[str, ...]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="bake a few packages instead of all of the worker's")
+    quick = parser.parse_args().quick
+    cached = cache.default_root()
+    cached.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=cached) as folder:
+        work = Path(folder)
+        say("build node-003, so that the cache is warm")
+        image = build_node(work, "node-003")
+        measures: tuple[Callable[[], Row], ...] = (
+            lambda: one_more_node(work),
+            lambda: mounted_edits(image, work),
+            lambda: memory(work),
+            lambda: bake(FEW if quick else (), work),
+        )
+        rows = []
+        for measure in measures:
+            rows.append(measure())
+            say(f"{rows[-1].ours}, {rows[-1].other or rows[-1].what} ({rows[-1].ratio})")
+    lines = ["| | pimu-build | otherwise | ratio | wanted |", "|---|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.ours} | {row.other} | {row.ratio} | {row.wanted} |" for row in rows]
+    for row in rows:
+        lines += ["", f"{row.what}:", *(f"    {command}" for command in row.commands)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"bench: {text}\n")
+
+
+def build_node(folder: Path, node: str) -> Path:
+    start_build(folder, node, cache.default_root()).wait()
+    image = folder / f"{node}.img"
+    assert image.exists(), f"no image of {node}"
+    return image
+
+
+def start_build(folder: Path, node: str, cached: Path) -> subprocess.Popen[bytes]:
+    """The whole process, as a user starts it."""
+    argv = [*BUILD, node, *WORDS, "--output", str(folder)]
+    return subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "PIMU_CACHE": str(cached)}, stdout=subprocess.DEVNULL)
+
+
+def seconds(argv: Sequence[str | Path]) -> float:
+    begun = time.monotonic()
+    run(argv)
+    return time.monotonic() - begun
+
+
+def one_more_node(work: Path) -> Row:
+    """Medians of interleaved runs: the machine's mood meets both alike."""
+    say("one more node, and a plain copy of its image")
+    ours, copies = [], []
+    image, copy = work / "node-004.img", work / "copy.img"
+    for _ in range(RUNS):
+        for left in (image, copy):
+            left.unlink(missing_ok=True)
+        begun = time.monotonic()
+        build_node(work, "node-004")
+        ours.append(time.monotonic() - begun)
+        copies.append(seconds(["cp", "--sparse=always", image, copy]))
+    build, plain = statistics.median(ours), statistics.median(copies)
+    return Row(
+        f"one more node, warm cache (median of {RUNS})",
+        f"{build:.2f} s",
+        f"{plain:.2f} s (cp)",
+        f"{build / plain:.2f} x",
+        "<= 1.5 x",
+        (f"pimu-build node-004 {' '.join(WORDS[:3])}", "cp --sparse=always node-004.img copy.img"),
+    )
+
+
+def mounted_edits(image: Path, work: Path) -> Row:
+    """The node's files on the root volume, as virt-customize would write them. It cannot run an arm64 chown here."""
+    say("the same edits by virt-customize")
+    manifest = Manifest.from_json(image.with_suffix(".manifest.json").read_text(), str(image))
+    states = [file for file in manifest.files if is_stamped(file, manifest)]
+    paths = [file.path.lstrip("/") for file in states]
+    contents = ext4.read_files(image, manifest.layout.root_start, paths, work)
+    argv: list[str | Path] = ["virt-customize", "--quiet", "--no-network", "--format", "raw", "-a", work / "other.img"]
+    for number, (file, content) in enumerate(zip(states, contents, strict=True)):
+        source = work / f"upload-{number}"
+        source.write_bytes(content)
+        argv += ["--upload", f"{source}:{file.path}", "--chmod", f"{file.mode:04o}:{file.path}"]
+    run(["cp", "--sparse=always", image, work / "other.img"])
+    settings = {} if kvm_usable() else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
+    begun = time.monotonic()
+    run(argv, env={"LIBGUESTFS_BACKEND": "direct", **settings})
+    other = time.monotonic() - begun
+    begun = time.monotonic()
+    (work / "node-005.img").unlink(missing_ok=True)
+    build_node(work, "node-005")
+    ours = time.monotonic() - begun
+    return Row(
+        f"{len(states)} files of a node",
+        f"{ours:.2f} s (with copying the image)",
+        f"{other:.1f} s (virt-customize{', no KVM' if settings else ''})",
+        f"{other / ours:.0f} x faster",
+        ">= 20 x",
+        (
+            f"pimu-build node-005 {' '.join(WORDS[:3])}",
+            f"{' '.join(f'{k}={v}' for k, v in settings.items())} virt-customize -a copy.img --upload … --chmod …",
+        ),
+    )
+
+
+def is_stamped(file: FileState, manifest: Manifest) -> bool:
+    """Whether it is a file of the root volume that differs between nodes."""
+    stamped = {edit["path"] for edit in manifest.plan["edits"] if edit["scope"] == "node" and edit["volume"] == "root"}
+    return file.volume == "root" and file.type == "file" and file.path in stamped
+
+
+def memory(work: Path) -> Row:
+    """Golden image, guest and stamp made anew; layers are there. The memory that is shared is counted once."""
+    say("memory of a build with an empty store of golden images")
+    cached = work / "cache"
+    cached.mkdir()
+    for name in SHARED:
+        (cached / name).symlink_to(cache.default_root() / name)
+    process = start_build(work, "node-006", cached)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, sum(proportional_size(pid) for pid in family(process.pid)))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    return Row(
+        "peak memory, golden image and stamp",
+        f"{peak / MIB:.0f} MiB",
+        "",
+        "",
+        "< 300 MB",
+        (f"pimu-build node-006 {' '.join(WORDS[:3])}  (PSS of the process tree, sampled)",),
+    )
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants (proc_pid_task_children(5))."""
+    found, pending = [], [pid]
+    while pending:
+        here = pending.pop()
+        found.append(here)
+        for children in Path(f"/proc/{here}/task").glob("*/children"):
+            try:
+                pending += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue  # it has ended
+    return found
+
+
+def proportional_size(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0  # it has ended
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
+
+def bake(packages: Sequence[str], work: Path) -> Row:
+    say("packages baked, and by emulation alone (minutes)")
+    folder = work / "bakes"
+    folder.mkdir()
+    bakes = bake_both(packages, folder)
+    return Row(
+        f"bake {bakes.count} arm64 packages",
+        f"{bakes.fast_seconds:.0f} s",
+        f"{bakes.slow_seconds:.0f} s (qemu-user chroot)",
+        f"{bakes.slow_seconds / bakes.fast_seconds:.1f} x faster",
+        ">= 20 x",
+        ("builder.bases.Bakery.add_packages", "chroot dpkg --unpack *.deb; chroot dpkg --configure -a"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What several test files use: copies of the shipped project folder that a test may change, and the image that is built
+from it as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import cache
+from builder.build import BuildOptions, Built, build
+from builder.cli import main
+from builder.model.manifest import Manifest
+from builder.model.progress import Silent
+from builder.project import Project
+from tests.target import Target, unpack
+
+SHIPPED = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKHfHPHRHBWzge5cjfODelJ5Ng124CduC6A8xsGh2133 pimu@test"
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path) -> Path:
+    """profiles/, overlays/ and cloud-init/ as shipped, with a key of the tests instead of the user's own."""
+    return _copy(tmp_path / "project", "profiles", "overlays", "cloud-init")
+
+
+@pytest.fixture(scope="session")
+def shipped_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, once, for tests that only read it."""
+    return _copy(tmp_path_factory.mktemp("shipped"), "profiles", "overlays", "cloud-init")
+
+
+@pytest.fixture
+def bare_folder(tmp_path: Path) -> Path:
+    """The shipped profiles/, with empty overlays/ and cloud-init/."""
+    folder = _copy(tmp_path / "project", "profiles")
+    for name in ("overlays", "cloud-init"):
+        (folder / name).mkdir()
+    (folder / "overlays/manifest.yaml").touch()
+    return folder
+
+
+@pytest.fixture
+def pimu(project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """pimu(WORD...): the command line in a project and with a cache of its own; returns the exit status."""
+    monkeypatch.chdir(project_folder)
+    monkeypatch.setenv("PIMU_CACHE", str(project_folder / "cache"))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield lambda *words: main(words)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _copy(folder: Path, *names: str) -> Path:
+    for name in names:
+        shutil.copytree(SHIPPED / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("access"))
+    key = folder / "profiles/access/id_ed25519.pub"
+    key.parent.mkdir()
+    key.write_text(f"{PUBLIC_KEY}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The worker node-003 of this project, built through the user's own cache and lock: cold minutes, warm seconds."""
+    options = BuildOptions(output=tmp_path_factory.mktemp("output"), cache=cache.default_root(), role="worker")
+    (made,) = build(Project(SHIPPED), ["node-003"], options, Silent())
+    return made
+
+
+@pytest.fixture(scope="session")
+def manifest(built: Built) -> Manifest:
+    return Manifest.from_json(built.manifest.read_text(), str(built.manifest))
+
+
+@pytest.fixture(scope="session")
+def target(built: Built, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """The contents of the built image, and the means to run its programs."""
+    base = built.plan.base
+    return unpack(built.image, manifest.layout, base.architecture, base.boot.mount, tmp_path_factory.mktemp("target"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-golden", action="store_true", help="write tests/golden/ anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(NAME, text): the text is that of tests/golden/NAME, which a person has read."""
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--renew-golden"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert text == file.read_text(), f"if the change is wanted: pytest --renew-golden, then read {file.name}"
+
+    return check

@@ -1,0 +1,56 @@
+"""The cache as its owner sees it: listed, checked, emptied, and never under a running build."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+
+
+def test_damage_is_found_removed_and_told(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    downloads = project_folder / "cache/sha256"
+    downloads.mkdir(parents=True)
+    good = downloads / "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    good.write_text("hello")
+    bad = downloads / ("0" * 64)
+    bad.write_text("hello")
+    assert pimu("cache", "verify") == 4
+    assert str(bad) in capsys.readouterr().err
+    assert list(downloads.iterdir()) == [good]
+    assert pimu("cache", "verify") == 0
+
+
+def test_prune_removes_what_nobody_used(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    layers = project_folder / "cache/layer"
+    for name, age in (("old", 40), ("new", 1)):
+        (layers / name).mkdir(parents=True)
+        (layers / name / "layer.tar").write_bytes(bytes(10000))
+        os.utime(layers / name, (0, time.time() - age * 86400))
+    assert pimu("cache", "list", "--json") == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == ["old", "new"]
+    assert pimu("cache", "prune") == 0
+    assert [path.name for path in layers.iterdir()] == ["new"]
+
+
+def test_nothing_is_pruned_under_a_build(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    holder = "from pathlib import Path; from builder.cache import in_use; import sys\n"
+    holder += "with in_use(Path('cache')): print('held', flush=True); sys.stdin.read()"
+    build = subprocess.Popen(
+        [sys.executable, "-c", holder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert build.stdout is not None
+    build.stdout.readline()
+    assert pimu("cache", "prune", "--days", "0") == 6
+    build.communicate()
+    assert pimu("cache", "prune", "--days", "0") == 0

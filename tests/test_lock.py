@@ -1,0 +1,95 @@
+"""pimu.lock survives its text, shows a change as a line, refuses what it does not know, and is asked by request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ConfigurationError, DownloadError
+from builder.model.lock import Deb, Lock, Resolution, canonical, from_text, to_text
+from builder.model.progress import Silent
+from builder.model.settings import AptSource
+from builder.resolve import Resolver
+from builder.sources import Cache
+from builder.store import Store
+
+SOURCE = AptSource(uri="http://127.0.0.1:1/debian", suites=("trixie",), components=("main",), keyring="/none.gpg")
+
+
+def deb(name: str, version: str = "1:2.0~rc1-3+b1") -> Deb:
+    return Deb(name, version, "arm64", "http://deb.debian.org/debian", f"pool/main/{name}.deb", "a" * 64, 1234)
+
+
+def lock() -> Lock:
+    essential = ("dpkg", "base-files")
+    return Lock(
+        {
+            "worker": Resolution('{"packages":["nmon"]}', 7, (deb("nmon"),)),
+            "base": Resolution('{"packages":[]}', 1_700_000_000, (deb("zstd"), deb("dpkg")), essential),
+        }
+    )
+
+
+def test_round_trip_is_sorted() -> None:
+    text = to_text(lock())
+    again = from_text(text, "pimu.lock")
+    assert to_text(again) == text
+    assert again.resolutions["worker"] == lock().resolutions["worker"]
+    assert [deb.name for deb in again.resolutions["base"].debs] == ["dpkg", "zstd"]
+    assert again.resolutions["base"].essential == ("base-files", "dpkg")
+    assert list(again.resolutions) == ["base", "worker"]
+
+
+def test_an_empty_lock_is_a_lock() -> None:
+    assert from_text(to_text(Lock()), "pimu.lock") == Lock()
+
+
+def test_one_package_is_one_line() -> None:
+    newer = lock().with_resolution("worker", Resolution('{"packages":["nmon"]}', 7, (deb("nmon", "17"),)))
+    before, after = to_text(lock()).splitlines(), to_text(newer).splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 1
+    assert '"name":"nmon"' in changed[0][1]
+    assert '"version":"17"' in changed[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (to_text(lock()).replace('"version": 1', '"version": 2'), "is a lock of version 2, not 1"),
+        ("", "is not a lock file"),
+        ("<<<<<<< HEAD\n" + to_text(lock()), "is not a lock file"),
+        ("[]", "is not a lock file"),
+        ('{"version": 1}', "is not a lock file"),
+        ('{"version": 1, "resolutions": []}', "is not a lock file"),
+        (to_text(lock()).replace('"epoch": 7', '"epoch": "today"'), "is not a lock file"),
+        (to_text(lock()).replace('"sha256":', '"md5":'), "is not a lock file"),
+        (to_text(lock())[:-40], "is not a lock file"),
+    ],
+)
+def test_what_is_not_a_lock_is_an_error_that_says_what_to_do(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_text(text, "pimu.lock")
+    assert str(caught.value).startswith(f"pimu.lock: {said}")
+    assert caught.value.hint == "remove it; the next build writes it anew"
+    assert caught.value.exit_code == 3
+
+
+def test_an_answer_counts_for_its_request_only() -> None:
+    assert lock().get("worker", '{"packages":["nmon"]}') == lock().resolutions["worker"]
+    assert lock().get("worker", '{"packages":["nmon","vim"]}') is None
+    assert lock().get("server", '{"packages":["nmon"]}') is None
+
+
+def test_canonical_has_one_spelling() -> None:
+    assert canonical({"b": [1, "ü"], "a": None}) == canonical({"a": None, "b": [1, "ü"]}) == '{"a":null,"b":[1,"ü"]}'
+
+
+def test_without_network_a_changed_request_is_an_error_and_the_lock_stays(tmp_path: Path) -> None:
+    text = to_text(lock())
+    (tmp_path / "pimu.lock").write_text(text)
+    resolver = Resolver(tmp_path / "pimu.lock", Cache(tmp_path), Store(tmp_path), Silent(), offline=True)
+    with pytest.raises(DownloadError, match=r"pimu.lock has no answer for worker\n  run once without --offline"):
+        resolver.resolve("worker", sources=[SOURCE], architecture="arm64", packages=["vim"], bootstrap=False)
+    assert (tmp_path / "pimu.lock").read_text() == text

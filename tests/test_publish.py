@@ -1,0 +1,217 @@
+"""The output folder holds whole images only: those of before until the moment that the new ones are there."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.bake import BOOT_TAR, ROOT_TAR
+from builder.disk import chunks
+from builder.disk.image import Golden, make_golden
+from builder.errors import BusyError, ConfigurationError
+from builder.model.edits import PatchText, WriteFile
+from builder.model.manifest import Manifest, image_digest
+from builder.model.patches import Record, SecretRef, Substitute
+from builder.model.plan import Plan
+from builder.model.progress import Silent
+from builder.model.settings import MIB
+from builder.publish import locked, node_image, prepare_folder
+from builder.run import run
+from builder.sources.cache import sha256_of
+from builder.store import Store
+from builder.tree import Entry, Tree
+from tests.planned import plan_of
+
+EPOCH = 1_700_000_000
+ROOT = Path(__file__).parents[1]
+ASKED: dict[str, Any] = {"volume": "root", "scope": "node", "feature": "hostname", "origin": "profiles/cluster.yaml:1"}
+HOLD = """
+import sys
+from pathlib import Path
+from builder.publish import locked
+with locked(Path(sys.argv[1]), ["node-003"]):
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+NO_ROOM = """
+import subprocess, sys
+from pathlib import Path
+from builder.disk.image import Golden
+from builder.errors import DiskFullError
+from builder.publish import node_image
+from tests.planned import plan_of
+
+folder, output = Path(sys.argv[1]), Path(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", output], check=True)
+golden = Golden(folder / "golden.img", 0, 0, [], {}, {})
+try:
+    node_image(plan_of(folder), golden, {}, {}, output=output, project=folder, sha256=False)
+except DiskFullError as full:
+    print(full, len(list(output.iterdir())), sep="\\n")
+"""
+
+
+# The folder -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    prepare_folder(tmp_path / "a/b")
+    prepare_folder(tmp_path / "a/b")
+    assert list((tmp_path / "a/b").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["/sys/kernel", "/proc/nowhere", "{file}", "{file}/below"])
+def test_a_folder_that_cannot_be_written_is_said(where: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    output = Path(where.format(file=tmp_path / "file"))
+    with pytest.raises(ConfigurationError) as caught:
+        prepare_folder(output)
+    assert str(caught.value).startswith(f"{output}: cannot be written: ")
+    assert caught.value.hint == "name another folder with --output"
+
+
+def test_a_second_build_of_a_node_is_told_and_another_node_is_free(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(BusyError, match="another build is writing node-003") as caught:
+            locked(tmp_path, ["node-002", "node-003"]).__enter__()
+        assert caught.value.exit_code == 6
+        with locked(tmp_path, ["node-002"]):
+            pass
+        other.kill()
+    with locked(tmp_path, ["node-002", "node-003"]):
+        pass
+
+
+def test_what_killed_builds_have_left_is_cleared_away_by_node(tmp_path: Path) -> None:
+    names = [f".pimu-{node}-0123456789abcdef.tmp" for node in ("node", "node-3", "node-0123456789abcdef")]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half.img").touch()
+    with locked(tmp_path, ["node"]):
+        assert sorted(path.name for path in tmp_path.glob("*.tmp")) == sorted(names[1:])
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plan(shipped_folder: Path) -> Plan:
+    """A node that differs from its golden image by a file, a secret and its disk id."""
+    shipped = plan_of(shipped_folder)
+    edits = (
+        WriteFile(path="/etc/hostname", content=b"node-003\n", **ASKED),
+        PatchText(path="/etc/shadow", patch=Record(("pimu", SecretRef("file:hash"))), **ASKED),
+    )
+    layout = replace(shipped.layout, boot_size=64 * MIB, root_start=72 * MIB, root_margin=128 * MIB)
+    return replace(shipped, edits=edits, seed=(), layout=layout)
+
+
+@pytest.fixture(scope="module")
+def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    layer = tmp_path_factory.mktemp("layer")
+    root, boot = Tree(EPOCH), Tree(EPOCH)
+    root.entries |= {"etc": Entry("dir", 0o755), "etc/shadow": Entry.of_bytes(b"root:*\n", EPOCH, 0o640, 0, 42)}
+    boot.entries["config.txt"] = Entry.of_bytes(b"arm_64bit=1\n", EPOCH)
+    root.write_tar(layer / ROOT_TAR)
+    boot.write_tar(layer / BOOT_TAR)
+    return make_golden(plan, [layer], {}, epoch=EPOCH, store=Store(layer / "store"), progress=Silent())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project folder with the secret in it, and a folder for the output."""
+    (tmp_path / "hash").write_text("$y$secret\n")
+    (tmp_path / "output").mkdir()
+    return tmp_path
+
+
+def publish(plan: Plan, golden: Golden, project: Path, *, sha256: bool = False) -> bool:
+    """Whether the output of the project has changed."""
+    output = project / "output"
+    image, manifest, changed = node_image(plan, golden, {}, {}, output=output, project=project, sha256=sha256)
+    assert (image, manifest) == (output / "node-003.img", output / "node-003.manifest.json")
+    return changed
+
+
+def contents(project: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in (project / "output").iterdir()}
+
+
+@pytest.mark.disk
+def test_an_image_comes_with_its_manifest_and_once(plan: Plan, golden: Golden, project: Path) -> None:
+    assert publish(plan, golden, project, sha256=True)
+    first = contents(project)
+    assert set(first) == {"node-003.img", "node-003.manifest.json", "node-003.img.sha256"}
+
+    image = project / "output/node-003.img"
+    manifest = Manifest.from_json((project / "output/node-003.manifest.json").read_text(), "manifest")
+    assert list(manifest.image.chunks) == chunks.digests(image)
+    assert manifest.image.digest == image_digest(manifest.image.chunks)
+    assert manifest.layout.disk_id == f"0x{plan.identity.disk_id:08x}"
+    assert {file.path: file.sha256 for file in manifest.files} == {
+        "/etc/hostname": hashlib.sha256(b"node-003\n").hexdigest(),
+        "/etc/shadow": hashlib.sha256(b"root:*\npimu:$y$secret\n").hexdigest(),
+    }
+    assert image.stat().st_mode & 0o077 == 0
+    assert (project / "output/node-003.img.sha256").read_text() == f"{first['node-003.img']}  node-003.img\n"
+
+    before = image.stat().st_ino
+    assert not publish(plan, golden, project)
+    assert contents(project) == first
+    assert image.stat().st_ino == before
+
+
+@pytest.mark.disk
+def test_a_damaged_image_is_made_again(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project)
+    before = contents(project)
+    with (project / "output/node-003.img").open("r+b") as file:
+        file.seek(80 * MIB)
+        file.write(b"damage")
+    assert publish(plan, golden, project)
+    assert contents(project) == before
+
+
+@pytest.mark.disk
+def test_another_image_takes_the_old_sum_away(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project, sha256=True)
+    other = replace(plan, edits=plan.edits[:1])
+    assert publish(other, golden, project)
+    assert set(contents(project)) == {"node-003.img", "node-003.manifest.json"}
+
+
+@pytest.mark.disk
+def test_a_build_that_fails_leaves_the_old_image_and_nothing_else(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project)
+    before = contents(project)
+    impossible = PatchText(path="/etc/hostname", patch=Substitute("^no-such-line$", ""), **ASKED)
+    with pytest.raises(ConfigurationError, match="nothing matches"):
+        publish(replace(plan, edits=(*plan.edits, impossible)), golden, project)
+    (project / "hash").unlink()
+    with pytest.raises(ConfigurationError, match=r"hash: cannot be read: No such file"):
+        publish(plan, golden, project)
+    assert contents(project) == before
+
+
+@pytest.mark.disk
+def test_a_folder_without_room_is_said_before_anything_is_written(project_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "small"
+    output.mkdir()
+    (project_folder / "golden.img").write_bytes(b"x" * 3 * MIB)
+    program = (sys.executable, "-c", NO_ROOM, project_folder, output)
+    said = run(["unshare", "--mount", "--map-root-user", *program], env={"PYTHONPATH": str(ROOT)}).text.splitlines()
+    assert said == [
+        f"{output}: has 1 MiB free, and an image takes 67 MiB",
+        "  make room, or name another folder with --output",
+        "0",
+    ]

@@ -1,0 +1,119 @@
+"""Same inputs, same bytes: a second build by somebody else, somewhere else, some other day, with nothing in its cache
+but the downloads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import cache
+from builder.build import Built
+from builder.disk.chunks import digests
+from builder.model.manifest import Manifest
+from builder.run import run
+from tests.conftest import SHIPPED
+
+pytestmark = pytest.mark.disk
+
+PLACE = Path("/srv")  # where the other user finds his world, in a mount namespace of his own
+UID = 54321
+SUBORDINATE = "elsewhere:300000:65536\n"
+CLOCK = {"FAKETIME": "+400d", "NO_FAKE_STAT": "1"}
+ENVIRONMENT = {
+    "LC_ALL": "tr_TR.UTF-8",
+    "TZ": "Pacific/Kiritimati",
+    "PYTHONHASHSEED": "4711",
+}
+
+# Our clean environment keeps the false clock from the tools that it is meant for, so this build lets it through.
+PROGRAM = f"""
+import os, sys, time
+assert time.time() - os.stat("/etc/passwd").st_mtime > 300 * 86400
+from builder import run
+run._KEPT += {("LD_PRELOAD", *CLOCK)!r}
+from builder.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["base shared", "all cold"])
+def test_another_user_elsewhere_another_day_makes_the_same_image(built: Built, tmp_path: Path, cold: bool) -> None:
+    world = tmp_path / "world"
+    furnish(world, cold=cold)
+
+    run(["unshare", "--mount", "sh", "-euc", script(world)])
+
+    image, manifest = world / "output/node-003.img", world / "output/node-003.manifest.json"
+    theirs = Manifest.from_json(manifest.read_text(), "theirs")
+    assert tuple(digests(image)) == theirs.image.chunks
+    assert theirs.image.digest == Manifest.from_json(built.manifest.read_text(), "ours").image.digest
+    assert manifest.read_text() == built.manifest.read_text()
+
+
+def furnish(world: Path, *, cold: bool) -> None:
+    """The project in another folder, a cache with downloads, and with bootstrapped systems unless it is to be cold."""
+    for name in ("home", "tmp", "venv", "cache"):
+        (world / name).mkdir(parents=True)
+    for name in ("builder", "profiles", "overlays", "cloud-init"):
+        shutil.copytree(SHIPPED / name, world / "project" / name, symlinks=True)
+    shutil.copy(SHIPPED / "pimu.lock", world / "project")
+    for folder in [Path("sha256"), *([] if cold else bootstrapped())]:
+        shutil.copytree(cache.default_root() / folder, world / "cache" / folder, copy_function=link)
+    accounts = {"passwd": f"elsewhere:x:{UID}:{UID}::/:/bin/sh\n", "subuid": SUBORDINATE, "subgid": SUBORDINATE}
+    for name, line in accounts.items():
+        known = Path("/etc", name)
+        (world / name).write_text((known.read_text() if known.exists() else "") + line)
+    for path in (world, *(path for path in world.rglob("*") if path.parent.name != "sha256")):
+        if path.lstat().st_nlink == 1 or path.is_dir():
+            os.chown(path, UID, UID, follow_symlinks=False)
+
+
+def bootstrapped() -> Iterator[Path]:
+    """What took no role's packages: the base and the guest."""
+    root = cache.default_root()
+    for inputs in (*root.glob("layers/*/inputs.json"), *root.glob("guests/*/inputs.json")):
+        if json.loads(inputs.read_text()).get("lower") is None:
+            yield inputs.parent.relative_to(root)
+
+
+def link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another filesystem
+        shutil.copy2(source, target)
+
+
+def script(world: Path) -> str:
+    """Become the other user in his world, and build."""
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    environment = (
+        ENVIRONMENT
+        | CLOCK
+        | {
+            "HOME": f"{PLACE}/home",
+            "TMPDIR": f"{PLACE}/tmp",
+            "PIMU_CACHE": f"{PLACE}/cache",
+            "PYTHONPATH": f"{PLACE}/project",
+            "LD_PRELOAD": str(library),
+        }
+    )
+    words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--quiet"]
+    places = ["--project", f"{PLACE}/project", "--output", f"{PLACE}/output"]
+    user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return f"""
+        mount --bind {shlex.quote(sys.prefix)} {shlex.quote(str(world / "venv"))}
+        for name in passwd subuid subgid; do mount --bind {shlex.quote(str(world))}/$name /etc/$name; done
+        mount --rbind {shlex.quote(str(world))} {PLACE}
+        umask 077
+        cd /
+        exec {shlex.join([*user, "env", "-i", *settings, f"{PLACE}/venv/bin/python", "-c", PROGRAM, *words, *places])}
+    """
