@@ -1,31 +1,21 @@
-"""Bake Debian packages into layers, and the tree of host programs that makes it fast."""
+"""Bake Debian packages into layers."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder import recipe, sandbox
+from builder.bake.accel import ACCEL_PACKAGES, make_accel
 from builder.bake.binfmt import host_architecture
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
 from builder.model.edits import Edit, WriteFile
 from builder.model.lock import Resolution
 from builder.model.progress import Progress
-from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
 from builder.tree import Tree
-
-# Programs whose answer does not depend on the machine they run on. Left out on purpose: dpkg and its query tools,
-# ldconfig, apt, systemd's tools, and all that initramfs hooks copy (kmod with libkmod, busybox, blkid).
-ACCEL_PACKAGES = (
-    *("bash", "coreutils", "cpio", "dash", "debconf", "debianutils", "diffutils", "findutils", "grep", "gzip", "mawk"),
-    *("perl-base", "python3", "sed", "tar", "xz-utils", "zstd"),
-)
-_ANSWERS_FOR_ITS_MACHINE = {"arch", "uname", "nproc", "ldconfig", "ld.so", "dpkg", "dpkg-query", "dpkg-deb"}
-
 
 DPKG_STATUS = "dpkg-status"
 """Beside the tars: what is installed, for apt to resolve more packages against."""
@@ -48,29 +38,6 @@ def text_files(edits: Iterable[Edit]) -> dict[str, tuple[str, int]]:
 
 def needs_accel(architecture: str) -> bool:
     return architecture != host_architecture()
-
-
-def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
-    """The tree of host programs (only usr/bin, usr/sbin, usr/lib/<triplet>, lib64 and Python's lib-dynload)."""
-
-    def extract(fresh: Path) -> None:
-        whole = fresh / "whole"
-        whole.mkdir()
-        for deb in resolution.debs:
-            run(["dpkg-deb", "-x", cache.path(deb.sha256), whole])
-        tree = fresh / "tree"
-        for folder in sorted(whole.glob("usr/*bin")) + sorted(whole.glob("usr/lib/*-linux-gnu")):
-            shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True)
-        for folder in (*whole.glob("usr/lib64"), *whole.glob("usr/lib/python3.*/lib-dynload")):
-            shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True)
-        (tree / "lib64").symlink_to("usr/lib64")
-        for program in (*tree.glob("usr/bin/*"), *tree.glob("usr/sbin/*")):
-            if program.name in _ANSWERS_FOR_ITS_MACHINE or program.name.startswith(("apt", "deb-systemd", "update-")):
-                program.unlink()
-        shutil.rmtree(whole)
-
-    inputs = {"recipe": recipe.digest("bake"), "debs": [deb.sha256 for deb in resolution.debs]}
-    return store.make("accel", inputs, extract) / "tree"
 
 
 def bake(

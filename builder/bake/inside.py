@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.bake import binfmt
+from builder.bake.accel import set_aside
 from builder.bake.elf import foreign_files
 from builder.bake.mounts import bind, machine, overlay
 from builder.bake.pack import pack
@@ -23,6 +24,7 @@ STAGE = Path(__file__).with_name("stage")
 _INITRAMFS_STUB = "usr/sbin/update-initramfs"
 _INITRAMFS_WANTED = "run/initramfs-wanted"
 _INITRD = "run/initrd"
+_PROGRAMS = (Path("usr/bin"), Path("usr/sbin"), Path("usr/lib/dracut"))
 
 # What configures the rest, in the order in which it can: debootstrap's second stage does the same.
 _CORE = (("base-passwd", "base-files"), ("libc6", "perl-base", "mawk", "debconf", "dpkg"))
@@ -59,7 +61,8 @@ def bake(spec: BakeSpec, work: Path) -> None:
                 chroot(root, command, spec.epoch)
         say("pack")
         base = lower if spec.lower else None
-        pack(root, base, Path(spec.out, ROOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
+        uppers = [work / "finished", *layers[:-1]]
+        pack(root, base, Path(spec.out, ROOT_TAR), architecture=spec.architecture, epoch=spec.epoch, uppers=uppers)
     if spec.boot_mount is not None:
         pack(boot, None, Path(spec.out, BOOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
 
@@ -144,13 +147,16 @@ def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
                 target.mkdir(parents=True, exist_ok=True)
             elif _stands_in(name, layers) and not target.exists():
                 shutil.copy2(source, target, follow_symlinks=False)
+    for layer in layers if foreign else []:
+        if (layer / "usr/bin/dpkg-query").exists():
+            set_aside(layer, top, "tree")
+            break
     return top
 
 
 def _stands_in(name: Path, layers: Sequence[Path]) -> bool:
-    if name.parts[:2] not in (("usr", "bin"), ("usr", "sbin")) or name.name == "policy-rc.d":
-        return True
-    return any(os.path.lexists(layer / name) for layer in layers)
+    is_program = name.parent in _PROGRAMS and name.name != "policy-rc.d"
+    return not is_program or any(os.path.lexists(layer / name) for layer in layers)
 
 
 def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> bool:

@@ -12,8 +12,9 @@ from builder.run import run
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
-# Linux's overlayfs documentation: these three store facts in xattrs that would leak the build host into a layer.
-_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
+# Linux's overlayfs documentation: the first three store facts in xattrs that would leak the build host into a layer.
+# volatile: dpkg syncs several times a package, and a tree that is thrown away when the power fails needs none of it.
+_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
 
 
 def in_user_namespace() -> bool:

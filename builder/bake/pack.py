@@ -9,7 +9,7 @@ import fnmatch
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,15 +71,18 @@ def is_leftover(name: str, *, is_dir: bool) -> bool:
     return False
 
 
-def pack(tree: Path, lower: Path | None, out: Path, *, architecture: str, epoch: int) -> None:
+def pack(
+    tree: Path, lower: Path | None, out: Path, *, architecture: str, epoch: int, uppers: Sequence[Path] | None = None
+) -> None:
     """Write the layer that makes `lower` (None: nothing) into `tree`.
 
+    Where `tree` is an overlay of `uppers` on `lower`, only what is in one of them is looked at.
     Raises BuildError when the layer would carry a program of another machine.
     """
     foreign: list[str] = []
     inodes: dict[tuple[int, int], str] = {}
     with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name in sorted(_changed(tree, lower), key=os.fsencode):
+        for name in sorted(_changed(tree, lower, uppers), key=os.fsencode):
             path = tree / name
             if not os.path.lexists(path):
                 parent, _, base = name.rpartition("/")
@@ -97,20 +100,22 @@ def pack(tree: Path, lower: Path | None, out: Path, *, architecture: str, epoch:
         )
 
 
-def _changed(tree: Path, lower: Path | None) -> Iterator[str]:
+def _changed(tree: Path, lower: Path | None, uppers: Sequence[Path] | None) -> Iterator[str]:
     """Names (relative) that the layer must hold, the removed ones included."""
+
+    def may_differ(name: str) -> bool:
+        return uppers is None or any(os.path.lexists(upper / name) for upper in uppers)
+
     common = {""}  # folders in both: where `lower` has a link in their place, what is behind it is another folder's
     for folder, folders, files in os.walk(tree):
         here = os.path.relpath(folder, tree)
         prefix = "" if here == "." else f"{here}/"
         old = lower / prefix if lower is not None and prefix in common else None
         names = {*folders, *files}
-        folders[:] = [name for name in folders if not is_leftover(f"{prefix}{name}", is_dir=True)]
-        for name in (*folders, *files):
-            new = tree / prefix / name
-            left = is_leftover(f"{prefix}{name}", is_dir=_is_folder(new))
-            if not left and (old is None or not _same(new, old / name)):
-                yield f"{prefix}{name}"
+        touched = [name for name in (*folders, *files) if may_differ(f"{prefix}{name}")]
+        kept = [name for name in touched if not is_leftover(f"{prefix}{name}", is_dir=_is_folder(tree / prefix / name))]
+        folders[:] = [name for name in folders if name in kept]
+        yield from (f"{prefix}{name}" for name in kept if old is None or not _same(tree / prefix / name, old / name))
         if old is not None:
             common.update(f"{prefix}{name}/" for name in folders if _is_folder(old / name))
             gone = {path.name for path in old.iterdir()} - names

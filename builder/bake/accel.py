@@ -1,0 +1,75 @@
+"""The tree of host programs that lies over a foreign system while its packages are configured, for speed.
+
+A program is here when its answer does not depend on the machine it runs on, and when nothing copies it into the system:
+so no dpkg and no dpkg-query, no ldconfig, and nothing that initramfs hooks copy (kmod, udevadm, busybox, blkid).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from builder import recipe
+from builder.model.lock import Deb, Resolution
+from builder.run import run
+from builder.sources import Cache
+from builder.store import Store
+
+ACCEL_PACKAGES = (
+    *("bash", "coreutils", "cpio", "dash", "debianutils", "diffutils", "dpkg", "findutils", "grep", "gzip", "kmod"),
+    *("mawk", "openssh-client", "perl-base", "python3", "sed", "systemd", "tar", "udev", "xz-utils", "zstd"),
+    "?exact-name(dracut-install)",  # Debian 13 has it
+)
+
+_SOME = {
+    "dpkg": ("usr/bin/dpkg-divert", "usr/bin/dpkg-statoverride", "usr/bin/dpkg-trigger", "usr/bin/update-alternatives"),
+    "dracut-install": ("usr/lib/dracut/dracut-install",),  # collects the initrd's kernel modules
+    "kmod": ("usr/sbin/depmod",),
+    "openssh-client": ("usr/bin/ssh-keygen",),
+    "systemd": ("usr/bin/journalctl", "usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles"),
+    "udev": ("usr/bin/systemd-hwdb",),  # takes half a minute of emulation
+}
+_ANSWERS_FOR_ITS_MACHINE = {"arch", "nproc", "uname"}
+_LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib/python3.*/lib-dynload")
+
+
+def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
+    """The tree: programs of `ACCEL_PACKAGES`, and the libraries of all the packages that these need."""
+
+    def extract(fresh: Path) -> None:
+        tree, whole = fresh / "tree", fresh / "whole"
+        for deb in resolution.debs:
+            run(["dpkg-deb", "-x", cache.path(deb.sha256), whole])
+            for pattern in _LIBRARIES:
+                for folder in whole.glob(pattern):
+                    shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True, dirs_exist_ok=True)
+            _copy_programs(deb, whole, tree)
+            shutil.rmtree(whole)
+        (tree / "lib64").symlink_to("usr/lib64")
+
+    inputs = {"recipe": recipe.digest("bake"), "debs": [deb.sha256 for deb in resolution.debs]}
+    return store.make("accel", inputs, extract) / "tree"
+
+
+def set_aside(source: Path, tree: Path, whose: str) -> None:
+    """Put a dpkg-query where the one of stage/foreign finds it."""
+    target = tree / "usr/libexec" / f"pimu-{whose}"
+    target.mkdir(parents=True)
+    shutil.copy2(source / "usr/bin/dpkg-query", target)
+
+
+def _copy_programs(deb: Deb, whole: Path, tree: Path) -> None:
+    """Of a package that is named with some programs only, a link such as depmod's to kmod becomes a file."""
+    if deb.name in _SOME:
+        programs = [whole / name for name in _SOME[deb.name]]
+    elif deb.name in ACCEL_PACKAGES or deb.name.startswith("python3"):
+        programs = [path for folder in ("usr/bin", "usr/sbin") for path in sorted((whole / folder).glob("*"))]
+    else:
+        return
+    for program in programs:
+        if program.name not in _ANSWERS_FOR_ITS_MACHINE:
+            target = tree / program.relative_to(whole)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(program, target, follow_symlinks=deb.name in _SOME)
+    if deb.name == "dpkg":
+        set_aside(whole, tree, "host")
