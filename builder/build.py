@@ -13,7 +13,7 @@ from typing import Any
 from builder import guests, publish
 from builder.bases import Bakery, packages_source
 from builder.cache import in_use
-from builder.disk.image import Golden, make_golden
+from builder.disk.golden import Golden, make_golden
 from builder.model.plan import Plan
 from builder.model.progress import Progress
 from builder.plan import make_plan

@@ -6,6 +6,7 @@ import os
 import secrets as random_names
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from builder import guests
 from builder.disk import chunks
-from builder.disk.image import Golden, stamp
+from builder.disk.golden import Golden
+from builder.disk.stamp import copy_golden, stamp
 from builder.errors import BusyError, ConfigurationError, DiskFullError
 from builder.model.lock import Resolution
 from builder.model.manifest import ImageFacts, Manifest
@@ -72,23 +74,29 @@ def node_image(
     """
     node = plan.settings.name
     image, manifest = output / f"{node}.img", output / f"{node}.manifest.json"
-    _require_room(output, golden.image)
-    with _workspace(output, node) as work:
+    _require_room(output, golden.image if not image.exists() else golden.metadata)
+    with _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
+        # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
+        copying = pool.submit(copy_golden, golden, fresh) if not image.exists() else None
         seed = {"guest-seed": _seed(plan, golden.epoch, work)} if plan.seed else {}
-        facts, disk, files = stamp(
-            plan, golden, fresh, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work
-        )
+        stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work)
         text = Manifest(
             node=node,
-            image=facts,
-            layout=disk,
-            files=files,
+            image=stamped.facts,
+            layout=stamped.disk,
+            files=stamped.files,
             plan=as_data(plan),
             lock={name: asdict(resolution) for name, resolution in sorted(used.items())},
         ).to_json()
-        changed = not _is_there(image, manifest, text, facts)
+        changed = not _is_there(image, manifest, text, stamped.facts)
         if changed:
+            if copying is None:
+                _require_room(output, golden.image)
+                copy_golden(golden, fresh)
+            else:
+                copying.result()
+            chunks.apply(stamped.delta, fresh)
             # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
             # loses what was not written back costs a rebuild, and no build has to wait for the disk.
             fresh.rename(image)
@@ -102,8 +110,8 @@ def node_image(
     return image, manifest, changed
 
 
-def _require_room(output: Path, golden: Path) -> None:
-    needed = golden.stat().st_blocks * 512 + _HEADROOM
+def _require_room(output: Path, copied: Path) -> None:
+    needed = copied.stat().st_blocks * 512 + _HEADROOM
     free = shutil.disk_usage(output).free
     if free < needed:
         raise DiskFullError(

@@ -12,7 +12,7 @@ from builder.appliance import import_layers
 from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.bases import Bakery
 from builder.build import Built
-from builder.disk.image import make_golden
+from builder.disk.golden import make_golden
 from builder.model.progress import Silent
 from builder.resolve import LOCK_FILE, Resolver
 from builder.sources import Cache

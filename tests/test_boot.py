@@ -19,7 +19,7 @@ from builder.boot.expected import Expected
 from builder.boot.firmware import boot_files, chosen
 from builder.boot.probe import Facts, parse, readable, script, tail
 from builder.errors import BuildError
-from builder.model.identity import Identity
+from builder.model.identity import Identity, link_local
 from builder.model.settings import NodeSettings
 from builder.run import run
 from tests.tiny_image import CMDLINE, make_image
@@ -88,6 +88,7 @@ GUEST = {
     "unit": "active",
     "process": "/usr/bin/qemu-system-x86_64 pimu-guest",
     "heard-on": "tap0",
+    "ssh": "SSH-2.0-OpenSSH_10.0p2 Debian-7",
     "log": "[    0.0] Linux version 6.12.57+deb13-cloud-amd64 (gcc)\n\nDebian GNU/Linux 13\n\nk3s-003 login:",
 }
 
@@ -147,6 +148,7 @@ def test_each_check_of_the_system_can_fail(fact: str, value: str, check: str) ->
         ("heard-on", "eth0", "guest on br0"),
         ("log", GUEST["log"].replace("Linux", "Minix"), "guest kernel"),
         ("log", GUEST["log"].replace("k3s-003 login", "localhost login"), "guest login"),
+        ("ssh", "", "guest ssh"),
     ],
 )
 def test_each_check_of_the_guest_can_fail(fact: str, value: str, check: str) -> None:
@@ -154,11 +156,15 @@ def test_each_check_of_the_guest_can_fail(fact: str, value: str, check: str) -> 
     assert [result.name for result in results if not result.passed] == [check]
 
 
+def test_the_guest_is_found_by_its_mac_address() -> None:
+    assert link_local("52:54:00:08:f0:66") == "fe80::5054:ff:fe08:f066"
+
+
 def test_waiting_for_the_guest_ends_when_it_is_up_or_never_will_be() -> None:
     assert guest_is_settled(GUEST)
     assert guest_is_settled({**GUEST, "log": "", "unit": "failed"})
     assert not guest_is_settled({**GUEST, "heard-on": ""})
-    assert not guest_is_settled({**GUEST, "log": "Linux version"})
+    assert not guest_is_settled({**GUEST, "ssh": ""})
 
 
 def test_a_second_boot_must_leave_things_alone() -> None:

@@ -383,10 +383,20 @@ def plain_digests(image: Path) -> list[str]:
 def test_the_digests_of_a_stamped_image_are_those_of_its_bytes(disk: Path, scratch: Path, tmp_path: Path) -> None:
     stamp(scratch, tmp_path / "work")
     mbr.write_disk_id(scratch, 1)
-    golden = chunks.digests(disk)
+    golden, delta = chunks.digests(disk), chunks.difference(disk, disk, scratch)
     assert golden == plain_digests(disk)
-    assert chunks.stamped_digests(scratch, disk, golden) == chunks.digests(scratch) == plain_digests(scratch)
+    assert chunks.stamped_digests(disk, golden, delta) == chunks.digests(scratch) == plain_digests(scratch)
     assert chunks.digests(scratch) != golden
+
+
+def test_the_delta_is_what_has_changed_and_makes_the_stamped_image(disk: Path, scratch: Path, tmp_path: Path) -> None:
+    stamp(scratch, tmp_path / "work")
+    delta = chunks.difference(disk, disk, scratch)
+    assert 0 < len(delta) * chunks.BLOCK < MIB
+    copy = shutil.copyfile(disk, tmp_path / "copy.img")
+    chunks.apply(delta, copy)
+    assert sha256(copy) == sha256(scratch)
+    assert chunks.difference(scratch, scratch, copy) == {}
 
 
 @pytest.mark.parametrize("size", [0, 5, 4 * MIB, 4 * MIB + 1, 12 * MIB + 4096])
@@ -395,8 +405,17 @@ def test_holes_and_short_ends_have_the_digests_of_their_zeros(tmp_path: Path, si
     mbr.sparse(hole, size)
     full.write_bytes(bytes(size))
     assert chunks.digests(hole) == chunks.digests(full) == plain_digests(full)
-    stamped = shutil.copyfile(full, tmp_path / "stamped")
-    assert chunks.stamped_digests(stamped, hole, chunks.digests(hole)) == plain_digests(full)
+    assert chunks.difference(hole, hole, full) == {}
+
+
+@pytest.mark.parametrize("size", [5, 4 * MIB, 4 * MIB + 1])
+def test_a_delta_reaches_to_a_short_end(tmp_path: Path, size: int) -> None:
+    hole, full = tmp_path / "hole", tmp_path / "full"
+    mbr.sparse(hole, size)
+    full.write_bytes(bytes(size - 1) + b"x")
+    delta = chunks.difference(hole, hole, full)
+    assert len(delta) == 1
+    assert chunks.stamped_digests(hole, chunks.digests(hole), delta) == plain_digests(full)
 
 
 def test_an_image_is_never_made_over_another(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from builder.bake import BOOT_TAR, ROOT_TAR
-from builder.disk import chunks
-from builder.disk.image import Golden, make_golden
+from builder.disk import chunks, ext4, fat, mbr
+from builder.disk.golden import Golden, make_golden
 from builder.errors import BusyError, ConfigurationError
 from builder.model.edits import PatchText, WriteFile
 from builder.model.manifest import Manifest, image_digest
@@ -31,6 +31,8 @@ from tests.planned import plan_of
 EPOCH = 1_700_000_000
 ROOT = Path(__file__).parents[1]
 ASKED: dict[str, Any] = {"volume": "root", "scope": "node", "feature": "hostname", "origin": "profiles/cluster.yaml:1"}
+BLOB, ZEROS = b"data" * 5000, bytes(16384) + b"end"
+CONFIG, OTHER_CONFIG = b"arm_64bit=1\n", bytes(2048) + b"arm_64bit=0\n"
 HOLD = """
 import sys
 from pathlib import Path
@@ -42,14 +44,14 @@ with locked(Path(sys.argv[1]), ["node-003"]):
 NO_ROOM = """
 import subprocess, sys
 from pathlib import Path
-from builder.disk.image import Golden
+from builder.disk.golden import Golden
 from builder.errors import DiskFullError
 from builder.publish import node_image
 from tests.planned import plan_of
 
 folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", output], check=True)
-golden = Golden(folder / "golden.img", 0, 0, [], {}, {})
+golden = Golden(folder / "golden.img", folder / "golden.img", 0, 0, [], {}, {})
 try:
     node_image(plan_of(folder), golden, {}, {}, output=output, project=folder, sha256=False)
 except DiskFullError as full:
@@ -120,8 +122,12 @@ def plan(shipped_folder: Path) -> Plan:
 def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
     layer = tmp_path_factory.mktemp("layer")
     root, boot = Tree(EPOCH), Tree(EPOCH)
-    root.entries |= {"etc": Entry("dir", 0o755), "etc/shadow": Entry.of_bytes(b"root:*\n", EPOCH, 0o640, 0, 42)}
-    boot.entries["config.txt"] = Entry.of_bytes(b"arm_64bit=1\n", EPOCH)
+    root.entries |= {
+        "etc": Entry("dir", 0o755),
+        "etc/shadow": Entry.of_bytes(b"root:*\n", EPOCH, 0o640, 0, 42),
+        "etc/blob": Entry.of_bytes(BLOB, EPOCH),
+    }
+    boot.entries["config.txt"] = Entry.of_bytes(CONFIG, EPOCH)
     root.write_tar(layer / ROOT_TAR)
     boot.write_tar(layer / BOOT_TAR)
     return make_golden(plan, [layer], {}, epoch=EPOCH, store=Store(layer / "store"), progress=Silent())
@@ -169,6 +175,29 @@ def test_an_image_comes_with_its_manifest_and_once(plan: Plan, golden: Golden, p
     assert not publish(plan, golden, project)
     assert contents(project) == first
     assert image.stat().st_ino == before
+
+
+@pytest.mark.disk
+def test_the_image_is_what_edits_of_a_whole_copy_would_make(plan: Plan, golden: Golden, project: Path) -> None:
+    """Zeros in the place of data: a delta that took them for holes would leave the data there."""
+    edits = (
+        WriteFile(path="/etc/blob", content=ZEROS, **ASKED),
+        WriteFile(path="/config.txt", content=OTHER_CONFIG, **{**ASKED, "volume": "boot"}),
+    )
+    publish(replace(plan, edits=edits), golden, project)
+
+    whole, work = project / "whole.img", project / "work"
+    work.mkdir()
+    run(["cp", golden.image, whole])
+    blob, config = (
+        [(name, Entry.of_bytes(old, EPOCH), Entry.of_bytes(new, EPOCH))]
+        for name, old, new in (("etc/blob", BLOB, ZEROS), ("config.txt", CONFIG, OTHER_CONFIG))
+    )
+    ext4.edit(whole, plan.layout.root_start, blob, work, EPOCH)
+    fat.edit(whole, plan.layout.boot_start, config, work, EPOCH)
+    mbr.write_disk_id(whole, plan.identity.disk_id)
+    assert sha256_of(project / "output/node-003.img") == sha256_of(whole)
+    assert ext4.read_files(whole, plan.layout.root_start, ["etc/blob"], work) == [ZEROS]
 
 
 @pytest.mark.disk

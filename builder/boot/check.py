@@ -20,6 +20,7 @@ from builder.boot.machine import Machine, Wiring, scratch_disk
 from builder.boot.probe import Facts, last_line, parse, script
 from builder.boot.ssh import Shell
 from builder.errors import BuildError
+from builder.model.identity import link_local
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
 
@@ -144,7 +145,8 @@ class _Life:
 
     def _guest(self, pi: Machine, shell: Shell) -> Iterator[CheckResult]:
         """The last look is judged, with the port from any look: the bridge forgets who is silent for five minutes."""
-        look = script("guest.sh", GUEST_MAC=self.want.identity.guest_mac)
+        mac = self.want.identity.guest_mac
+        look = script("guest.sh", GUEST_MAC=mac, GUEST_ADDRESS=link_local(mac))
         heard = ""
         deadline = pi.seconds + GUEST_TIMEOUT
         while True:

@@ -125,11 +125,12 @@ def guest_checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
     yield CheckResult("guest kernel", kernel is not None, kernel[0] if kernel else _end(facts), "its first line")
     login = f"{want.settings.guest_hostname} login:"
     yield CheckResult("guest login", login in facts["log"], login if login in facts["log"] else _end(facts), login)
+    yield CheckResult("guest ssh", facts["ssh"].startswith("SSH-2.0-"), facts["ssh"] or "no answer", "SSH-2.0-...")
 
 
 def guest_is_settled(facts: Facts) -> bool:
     """Nothing more to wait for: it has come up, or never will."""
-    return facts["unit"] == "failed" or (bool(facts["heard-on"]) and "login:" in facts["log"])
+    return facts["unit"] == "failed" or (bool(facts["heard-on"]) and bool(facts["ssh"]))
 
 
 def guest_went_down(facts: Facts) -> CheckResult:

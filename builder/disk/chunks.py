@@ -1,54 +1,82 @@
-"""The address of an image: sha256 over its 4 MiB chunks. A stamp hashes again only the chunks that differ from the
-golden image, and a hole is known without reading it.
+"""The address of an image: sha256 over its 4 MiB chunks. A stamped image differs from its golden image in a delta of a
+few blocks, so that only the chunks which these are in are hashed again; a hole is known without reading it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.model.manifest import CHUNK_SIZE
 
+BLOCK = 4096
+Delta = Mapping[int, bytes]
+"""Blocks by their offset in bytes."""
+
 
 def digests(image: Path) -> list[str]:
     """sha256 of every chunk, in order."""
-    return _digests(image, golden=None, known=[])
-
-
-def stamped_digests(image: Path, golden: Path, known: list[str]) -> list[str]:
-    """The same, by comparison with `golden`, whose digests are `known`: comparing is five times faster than hashing."""
-    return _digests(image, golden=golden, known=known)
-
-
-def _digests(image: Path, golden: Path | None, known: list[str]) -> list[str]:
     size = image.stat().st_size
     zeros = _digest(bytes(min(CHUNK_SIZE, size)))
     with image.open("rb", buffering=0) as file:
-        data = set(_data_chunks(file.fileno(), size))
-        other = golden.open("rb", buffering=0) if golden is not None else None
-        result = []
-        for number, start in enumerate(range(0, size, CHUNK_SIZE)):
-            if number not in data and start + CHUNK_SIZE <= size:
-                result.append(zeros)
-                continue
-            chunk = os.pread(file.fileno(), CHUNK_SIZE, start)
-            if other is not None and chunk == os.pread(other.fileno(), CHUNK_SIZE, start):
-                result.append(known[number])
-            else:
-                result.append(_digest(chunk))
-        if other is not None:
-            other.close()
+        data = set(_data_windows(file.fileno(), size, CHUNK_SIZE))
+        return [
+            zeros
+            if number not in data and start + CHUNK_SIZE <= size
+            else _digest(os.pread(file.fileno(), CHUNK_SIZE, start))
+            for number, start in enumerate(range(0, size, CHUNK_SIZE))
+        ]
+
+
+def stamped_digests(golden: Path, known: Sequence[str], delta: Delta) -> list[str]:
+    """The digests of `golden`, which are `known`, with the delta applied."""
+    result = list(known)
+    with golden.open("rb", buffering=0) as file:
+        for number in {offset // CHUNK_SIZE for offset in delta}:
+            start = number * CHUNK_SIZE
+            chunk = bytearray(os.pread(file.fileno(), CHUNK_SIZE, start))
+            for offset in range(start, start + len(chunk), BLOCK):
+                if block := delta.get(offset):
+                    chunk[offset - start : offset - start + len(block)] = block
+            result[number] = _digest(chunk)
     return result
 
 
-def _digest(chunk: bytes) -> str:
+def difference(golden: Path, old: Path, new: Path) -> Delta:
+    """The blocks that were changed since `new` was a copy of `old`, an image like `golden` but for holes.
+
+    A block that was a hole is compared with the golden image's: it may have been written with zeros.
+    """
+    size = old.stat().st_size
+    delta: dict[int, bytes] = {}
+    with (
+        golden.open("rb", buffering=0) as all_data,
+        old.open("rb", buffering=0) as before,
+        new.open("rb", buffering=0) as after,
+    ):
+        held = set(_data_windows(before.fileno(), size, BLOCK))
+        for number in sorted({*_data_windows(after.fileno(), size, BLOCK), *held}):
+            start = number * BLOCK
+            block = os.pread(after.fileno(), BLOCK, start)
+            if block != os.pread((before if number in held else all_data).fileno(), BLOCK, start):
+                delta[start] = block
+    return delta
+
+
+def apply(delta: Delta, image: Path) -> None:
+    with image.open("r+b") as file:
+        for offset, block in delta.items():
+            os.pwrite(file.fileno(), block, offset)
+
+
+def _digest(chunk: bytes | bytearray) -> str:
     return hashlib.sha256(chunk).hexdigest()
 
 
-def _data_chunks(descriptor: int, size: int) -> Iterator[int]:
-    """Numbers of the chunks that are not holes altogether (lseek(2), SEEK_DATA)."""
+def _data_windows(descriptor: int, size: int, window: int) -> Iterator[int]:
+    """Numbers of the windows of so many bytes that are not holes altogether (lseek(2), SEEK_DATA)."""
     position = 0
     while position < size:
         try:
@@ -56,4 +84,4 @@ def _data_chunks(descriptor: int, size: int) -> Iterator[int]:
         except OSError:  # ENXIO: nothing but a hole until the end
             return
         position = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield from range(start // CHUNK_SIZE, (position - 1) // CHUNK_SIZE + 1)
+        yield from range(start // window, (position - 1) // window + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import uuid
 from dataclasses import dataclass
 
@@ -25,6 +26,14 @@ def derived_mac(cluster: str, node: str, purpose: str) -> str:
 def derived_disk_id(cluster: str, node: str) -> int:
     """32-bit MBR disk signature, never 0, which Linux takes for "has no PARTUUID"."""
     return int.from_bytes(derived_uuid(cluster, node, "disk").bytes[:4], "big") or 1
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 address that a Linux interface gives itself by its MAC address (RFC 4291, appendix A)."""
+    octets = [int(octet, 16) for octet in mac.split(":")]
+    octets[0] ^= 2
+    interface = bytes([*octets[:3], 0xFF, 0xFE, *octets[3:]])
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))
 
 
 @dataclass(frozen=True, slots=True)

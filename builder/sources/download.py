@@ -6,9 +6,8 @@ import hashlib
 import os
 import random
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -18,6 +17,7 @@ from builder import __version__
 from builder.errors import DownloadError
 from builder.model.progress import Advance, Progress
 from builder.sources.cache import CHUNK, Cache
+from builder.sources.pins import Pin
 
 _CONNECTIONS = 6
 _ATTEMPTS = 5
@@ -26,40 +26,21 @@ _PAUSE = 1.0  # seconds, doubled before each further attempt
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A file that is known before it comes. `remedy` is what the user can do when the server no longer has it."""
-
-    url: str
-    sha256: str
-    size: int
-    remedy: str = ""
-
-
 class _RetryError(Exception):
     """An attempt that failed for a reason that may pass."""
 
 
-def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: bool = False) -> None:
-    """Bring all pins into the cache.
+def download(pins: Collection[Pin], cache: Cache, progress: Progress) -> None:
+    """Bring pins that the cache has not into it.
 
-    Raises DownloadError: offline with something missing, gone from the server, not what its pin says, or unreachable.
+    Raises DownloadError: gone from the server, not what its pin says, or unreachable.
     """
-    missing = {pin.sha256: pin for pin in pins if not cache.holds(pin.sha256, pin.size)}
-    if not missing:
-        return
-    total = sum(pin.size for pin in missing.values())
-    if offline:
-        first = next(iter(missing.values()))
-        raise DownloadError(
-            f"{len(missing)} files ({total >> 20} MiB) are not in the cache, the first is {first.url}",
-            hint="run once without --offline",
-        )
+    total = sum(pin.size for pin in pins)
     cache.files.mkdir(parents=True, exist_ok=True)
-    progress.step("fetch", f"{len(missing)} files, {total / 1e6:.0f} MB")
+    progress.step("fetch", f"{len(pins)} files, {total / 1e6:.0f} MB")
     stop = threading.Event()
     with progress.bar("fetch", total=total) as advance, ThreadPoolExecutor(_CONNECTIONS) as pool, _session() as session:
-        futures = [pool.submit(_fetch_one, session, pin, cache, advance, stop) for pin in missing.values()]
+        futures = [pool.submit(_fetch_one, session, pin, cache, advance, stop) for pin in pins]
         try:
             for future in as_completed(futures):
                 future.result()

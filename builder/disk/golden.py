@@ -1,6 +1,4 @@
-"""Golden images and node images. A golden image is made once per role, holds no secret and no identity; a node image
-is a copy of it, stamped: the node's edits, and its disk id.
-"""
+"""Golden images: a role's whole disk, made once, without secret or identity; `builder.disk.stamp` makes nodes of it."""
 
 from __future__ import annotations
 
@@ -13,26 +11,28 @@ from typing import Any
 from builder import recipe
 from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.disk import chunks, ext4, fat, mbr
-from builder.model.edits import Edit, Volume
+from builder.model.edits import Volume
 from builder.model.identity import derived_disk_id
-from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts, image_digest
-from builder.model.patches import Resolve
+from builder.model.manifest import CHUNK_SIZE
 from builder.model.plan import Layout, Plan
 from builder.model.progress import Progress
 from builder.run import run
 from builder.store import Store
 from builder.tree import Entry, Tree
 
-_IMAGE, _FACTS = "disk.img", "golden.json"
-Change = tuple[str, Entry | None, Entry | None]
+_IMAGE, _METADATA, _FACTS = "disk.img", "metadata.img", "golden.json"
 States = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """`states` are the golden edits' results by `volume:path of the edit`, `index` the trees by volume."""
+    """`metadata` is the image without what is in the files of its root volume: all that an edit looks at or changes.
+
+    `states` are the golden edits' results by `volume:path of the edit`, `index` the trees by volume.
+    """
 
     image: Path
+    metadata: Path
     epoch: int
     root_size: int
     chunks: list[str]
@@ -70,8 +70,9 @@ def make_golden(
         states: States = {}
         for edit in edits:
             path = trees[edit.volume].apply(edit, blobs)
-            states[f"{edit.volume}:{edit.path}"] = _state(path, trees[edit.volume].entries.get(path))
+            states[f"{edit.volume}:{edit.path}"] = state(path, trees[edit.volume].entries.get(path))
         root_size = _write_disk(plan, trees, fresh, epoch)
+        _copy_metadata(fresh, plan.layout)
         facts = {
             "epoch": epoch,
             "root_size": root_size,
@@ -82,7 +83,7 @@ def make_golden(
         (fresh / _FACTS).write_text(json.dumps(facts))
 
     made = store.make("golden", inputs, make)
-    return Golden(image=made / _IMAGE, **json.loads((made / _FACTS).read_text()))
+    return Golden(image=made / _IMAGE, metadata=made / _METADATA, **json.loads((made / _FACTS).read_text()))
 
 
 def _boot_tree(layers: Sequence[Path], epoch: int) -> Tree:
@@ -129,58 +130,17 @@ def _write_disk(plan: Plan, trees: Mapping[Volume, Tree], fresh: Path, epoch: in
     return root_size
 
 
-def stamp(
-    plan: Plan, golden: Golden, image: Path, *, blobs: Mapping[str, Path], secrets: Resolve, work: Path
-) -> tuple[ImageFacts, DiskFacts, tuple[FileState, ...]]:
-    """Make `image`, the node's, and say what it holds. `work` is an empty directory for contents on their way."""
-    layout = plan.layout
-    run(["cp", "--sparse=auto", "--reflink=auto", golden.image, image])
-    image.chmod(0o600)  # it may hold a password's hash
-    states = dict(golden.states)
-    for volume, start in (("root", layout.root_start), ("boot", layout.boot_start)):
-        tree = _lazy_tree(golden, volume, layout, work)
-        edits = [edit for edit in plan.node_edits() if edit.volume == volume]
-        changes = _changes(tree, edits, blobs, secrets, states)
-        (ext4 if volume == "root" else fat).edit(image, start, changes, work, golden.epoch)
-    mbr.write_disk_id(image, plan.identity.disk_id)
-    digests = chunks.stamped_digests(image, golden.image, golden.chunks)
-    facts = ImageFacts(
-        size=image.stat().st_size, chunk_size=CHUNK_SIZE, digest=image_digest(digests), chunks=tuple(digests)
-    )
-    disk = DiskFacts(
-        boot_start=layout.boot_start,
-        boot_size=layout.boot_size,
-        root_start=layout.root_start,
-        root_size=golden.root_size,
-        disk_id=f"0x{plan.identity.disk_id:08x}",
-    )
-    return facts, disk, _file_states(plan, states)
+def _copy_metadata(fresh: Path, layout: Layout) -> None:
+    """Everything before the root volume, and what e2image(8) takes for metadata of it, with the zeros as holes."""
+    image, full, metadata, start = fresh / _IMAGE, fresh / "full.img", fresh / _METADATA, layout.root_start
+    run(["e2image", "-r", "-o", str(start), "-O", str(start), image, full])
+    window = [f"count={start}", "iflag=count_bytes", "conv=notrunc,sparse"]
+    run(["dd", f"if={image}", f"of={full}", "bs=1M", *window, "status=none"])
+    run(["cp", "--sparse=always", full, metadata])
+    full.unlink()
 
 
-def _lazy_tree(golden: Golden, volume: str, layout: Layout, work: Path) -> Tree:
-    def read(path: str) -> bytes:
-        if volume == "boot":
-            return fat.read_file(golden.image, layout.boot_start, path)
-        return ext4.read_files(golden.image, layout.root_start, [path], work)[0]
-
-    return Tree.of_index(golden.index[volume], golden.epoch, read)
-
-
-def _changes(
-    tree: Tree, edits: Sequence[Edit], blobs: Mapping[str, Path], secrets: Resolve, states: States
-) -> list[Change]:
-    """What the edits change, by path in their order, each path once, new parents before what is in them."""
-    before = dict(tree.entries)
-    touched: dict[str, None] = {}
-    for edit in edits:
-        touched.update(dict.fromkeys(tree.missing_parents(edit.path)))
-        path = tree.apply(edit, blobs, secrets)
-        touched[path] = None
-        states[f"{edit.volume}:{edit.path}"] = _state(path, tree.entries.get(path))
-    return [(path, before.get(path), tree.entries.get(path)) for path in touched]
-
-
-def _state(path: str, entry: Entry | None) -> dict[str, Any]:
+def state(path: str, entry: Entry | None) -> dict[str, Any]:
     """A FileState without who asked for it: that changes with every line added to a profile, and the bytes do not."""
     if entry is None:
         return {"path": f"/{path}", "type": "absent"}
@@ -190,12 +150,3 @@ def _state(path: str, entry: Entry | None) -> dict[str, Any]:
     if entry.kind == "file":
         return {**facts, "sha256": entry.sha256(), "size": entry.size}
     return facts
-
-
-def _file_states(plan: Plan, states: States) -> tuple[FileState, ...]:
-    last = {f"{edit.volume}:{edit.path}": edit for edit in plan.edits}
-    found = {}
-    for key, edit in last.items():
-        state = FileState(volume=edit.volume, feature=edit.feature, origin=edit.origin, **states[key])
-        found[edit.volume, state.path] = state
-    return tuple(found[key] for key in sorted(found))

@@ -1,0 +1,102 @@
+"""A node is its golden image and a few changed blocks: the node's edits, and its disk id.
+
+The edits are made on the golden image's metadata, some 100 MB instead of all. What they changed is the delta.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.disk import chunks, ext4, fat, mbr
+from builder.disk.chunks import Delta
+from builder.disk.golden import Golden, States, state
+from builder.model.edits import Edit, Volume
+from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts, image_digest
+from builder.model.patches import Resolve
+from builder.model.plan import Layout, Plan
+from builder.run import run
+from builder.tree import Entry, Tree
+
+Change = tuple[str, Entry | None, Entry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The node's image, before it is written: what it will be, and what of it is not the golden image's."""
+
+    facts: ImageFacts
+    disk: DiskFacts
+    files: tuple[FileState, ...]
+    delta: Delta
+
+
+def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Resolve, work: Path) -> Stamp:
+    """`work` is an empty directory for contents on their way."""
+    layout, edited = plan.layout, work / "metadata.img"
+    run(["cp", "--sparse=auto", golden.metadata, edited])
+    states = dict(golden.states)
+    starts: dict[Volume, int] = {"root": layout.root_start, "boot": layout.boot_start}
+    for volume, start in starts.items():
+        edits = [edit for edit in plan.node_edits() if edit.volume == volume]
+        tree = _lazy_tree(golden, volume, edits, layout, work)
+        changes = _changes(tree, edits, blobs, secrets, states)
+        (ext4 if volume == "root" else fat).edit(edited, start, changes, work, golden.epoch)
+    mbr.write_disk_id(edited, plan.identity.disk_id)
+    delta = chunks.difference(golden.image, golden.metadata, edited)
+    edited.unlink()
+    digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
+    size = golden.image.stat().st_size
+    facts = ImageFacts(size=size, chunk_size=CHUNK_SIZE, digest=image_digest(digests), chunks=tuple(digests))
+    disk = DiskFacts(
+        boot_start=layout.boot_start,
+        boot_size=layout.boot_size,
+        root_start=layout.root_start,
+        root_size=golden.root_size,
+        disk_id=f"0x{plan.identity.disk_id:08x}",
+    )
+    return Stamp(facts, disk, _file_states(plan, states), delta)
+
+
+def copy_golden(golden: Golden, image: Path) -> None:
+    """What a delta makes the node's image of."""
+    run(["cp", "--sparse=auto", "--reflink=auto", golden.image, image])
+    image.chmod(0o600)  # it may come to hold a password's hash
+
+
+def _lazy_tree(golden: Golden, volume: Volume, edits: Sequence[Edit], layout: Layout, work: Path) -> Tree:
+    """The golden image's tree as far as these edits can see: all folders and links, and the files of their names."""
+    names = {part for edit in edits for part in edit.path.split("/")}
+
+    def read(path: str) -> bytes:
+        if volume == "boot":
+            return fat.read_file(golden.image, layout.boot_start, path)
+        return ext4.read_files(golden.image, layout.root_start, [path], work)[0]
+
+    seen = (row for row in golden.index[volume] if row[1] != "file" or posixpath.basename(row[0]) in names)
+    return Tree.of_index(seen, golden.epoch, read)
+
+
+def _changes(
+    tree: Tree, edits: Sequence[Edit], blobs: Mapping[str, Path], secrets: Resolve, states: States
+) -> list[Change]:
+    """What the edits change, by path in their order, each path once, new parents before what is in them."""
+    before = dict(tree.entries)
+    touched: dict[str, None] = {}
+    for edit in edits:
+        touched.update(dict.fromkeys(tree.missing_parents(edit.path)))
+        path = tree.apply(edit, blobs, secrets)
+        touched[path] = None
+        states[f"{edit.volume}:{edit.path}"] = state(path, tree.entries.get(path))
+    return [(path, before.get(path), tree.entries.get(path)) for path in touched]
+
+
+def _file_states(plan: Plan, states: States) -> tuple[FileState, ...]:
+    last = {f"{edit.volume}:{edit.path}": edit for edit in plan.edits}
+    found = {}
+    for key, edit in last.items():
+        state = FileState(volume=edit.volume, feature=edit.feature, origin=edit.origin, **states[key])
+        found[edit.volume, state.path] = state
+    return tuple(found[key] for key in sorted(found))
