@@ -399,6 +399,15 @@ def test_the_delta_is_what_has_changed_and_makes_the_stamped_image(disk: Path, s
     assert chunks.difference(scratch, scratch, copy) == {}
 
 
+def test_zeros_in_a_hole_are_a_change_where_the_golden_image_has_data(tmp_path: Path) -> None:
+    golden, old, new = (tmp_path / name for name in ("golden", "old", "new"))
+    golden.write_bytes(b"data" * 2048)
+    mbr.sparse(old, 8192)
+    new.write_bytes(bytes(4096))
+    os.truncate(new, 8192)
+    assert chunks.difference(golden, old, new) == {0: bytes(4096)}
+
+
 @pytest.mark.parametrize("size", [0, 5, 4 * MIB, 4 * MIB + 1, 12 * MIB + 4096])
 def test_holes_and_short_ends_have_the_digests_of_their_zeros(tmp_path: Path, size: int) -> None:
     hole, full = tmp_path / "hole", tmp_path / "full"
