@@ -4,6 +4,7 @@ NODE = node-003
 ROLE = worker
 BIN = .venv/bin
 FAST = not disk and not boot and not soak
+TWO = -n 2 --dist worksteal
 SHELL_SCRIPTS = $$(grep -rIlE --exclude='*.j2' --exclude-dir=__pycache__ '^\#!/bin/(ba)?sh|shellcheck shell=' \
 	.ci builder overlays tests)
 
@@ -28,7 +29,7 @@ lint: setup ## ruff, mypy, shellcheck
 	shellcheck $(SHELL_SCRIPTS)
 
 test: lint ## lint and every test but the long ones; boots the image
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest $(TWO) -m "not soak"
 
 test-fast: setup ## the tests that need no disk, root or QEMU
 	$(BIN)/pytest -q -m "$(FAST)"

@@ -50,7 +50,7 @@ class Tool:
 
 
 TOOLS = (
-    Tool(("mke2fs", "debugfs", "e2fsck", "dumpe2fs"), "e2fsprogs", "the root volume; older ones write the time of day "
+    Tool(("mke2fs", "debugfs", "e2fsck", "e2image"), "e2fsprogs", "the root volume; older ones write the time of day "
          "into it (Debian 12 has 1.47.2 in bookworm-backports)", option="-V", minimum=(1, 47, 1)),
     Tool(("mkfs.fat", "fsck.fat"), "dosfstools", "the boot volume", option="--help"),
     Tool(("mcopy", "mmd", "mdel", "mattrib"), "mtools", "files on the boot volume, without a mount"),

@@ -90,6 +90,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-golden", action="store_true", help="write tests/golden/ anew instead of comparing")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The boot test waits most of the time; begun first, it lets all others run beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("boot") is None)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """golden(NAME, text): the text is that of tests/golden/NAME, which a person has read."""

@@ -5,6 +5,7 @@ emulation from the first byte to the last. `python -m tests.emulated SPEC` is th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from builder import cache, sandbox
 from builder.bake import binfmt
-from builder.bake.inside import STAGE, chroot
+from builder.bake.inside import STAGE, chroot, say
 from builder.bake.mounts import machine, overlay
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
@@ -33,20 +34,42 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Bakes:
-    """Directories of the two layers of the same packages on the same base, and the seconds that each took."""
+class Timed:
+    """Directory of a layer; seconds for all of it, and for unpacking and configuring the packages alone: without the
+    base's extraction, the initrd and the tar."""
 
-    fast: Path
-    fast_seconds: float
-    slow: Path
-    slow_seconds: float
+    layer: Path
+    seconds: float
+    install_seconds: float
+
+
+@dataclass(frozen=True)
+class Bakes:
+    """Two layers of the same packages on the same base."""
+
+    fast: Timed
+    slow: Timed
     count: int
 
 
-def bake_both(packages: Sequence[str], folder: Path, progress: Progress | None = None) -> Bakes:
+class Stopwatch(Silent):
+    """Reads the lines of progress that a bake writes at the beginning of each of its stages."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+
+    def step(self, name: str, text: str) -> None:
+        if match := re.search(r"([\d.]+) s  (\w+)", text):
+            self.stages[match[2]] = float(match[1])
+
+    def install_seconds(self) -> float:
+        return self.stages.get("initrd", self.stages["pack"]) - self.stages["unpack"]
+
+
+def bake_both(packages: Sequence[str], folder: Path) -> Bakes:
     """Bake packages (none: the worker's) onto the base of node-003, which comes from the user's cache. The lock and
     what is made stay in `folder`."""
-    progress = progress or Silent()
+    progress = Stopwatch()
     (plan,) = make_plans(Project(ROOT), ["node-003"], "worker", None)
     warm, cold = Store(cache.default_root()), Store(folder / "store")
     lock, downloads = folder / LOCK_FILE, Cache(warm.root)
@@ -60,13 +83,15 @@ def bake_both(packages: Sequence[str], folder: Path, progress: Progress | None =
     begun = time.monotonic()
     bakery = Bakery(resolver, downloads, cold, progress)
     fast = bakery.add_packages(plan.settings.base, plan.base, lower, packages or plan.packages)
-    fast_seconds = time.monotonic() - begun
     assert fast is not None
+    quick = Timed(fast, time.monotonic() - begun, progress.install_seconds())
     (resolution,) = (resolution for name, resolution in resolver.used.items() if " packages " in name)
 
+    progress.stages.clear()
     begun = time.monotonic()
     slow = _emulate(plan, resolution, lower, downloads, folder, progress)
-    return Bakes(fast, fast_seconds, slow, time.monotonic() - begun, len(resolution.debs))
+    emulated = Timed(slow, time.monotonic() - begun, progress.install_seconds())
+    return Bakes(quick, emulated, len(resolution.debs))
 
 
 def _emulate(
@@ -104,16 +129,20 @@ def bake(spec: BakeSpec, work: Path) -> None:
         folder.chmod(0o755)  # an overlay shows the topmost one's mode, and a checkout has its umask's
     with overlay(work, [stubs, lower], changed) as root, machine(root, boot, spec.boot_mount):
         run(["mount", "--bind", Path(spec.debs[0]).parent, root / "mnt"])
+        say("unpack")
         debs = [f"/mnt/{Path(deb).name}" for deb in spec.debs]
         forced = [f"--force-{what}" for what in ("depends", "unsafe-io", "confold")]
         chroot(root, ["dpkg", *forced, "--no-triggers", "--unpack", *debs], spec.epoch)
+        say("configure")
         chroot(root, ["dpkg", "--force-confold", "--configure", "-a"], spec.epoch)
         run(["umount", root / "mnt"])
         wanted = (root / "run/initramfs-wanted").exists()
     with overlay(work, [changed, lower], initrds) as root:
         with machine(root, boot, spec.boot_mount):
             for modules in sorted((root / "usr/lib/modules").iterdir()) if wanted else []:
+                say(f"initrd {modules.name}")
                 chroot(root, ["update-initramfs", "-c", "-k", modules.name], spec.epoch)
+        say("pack")
         pack(root, lower, Path(spec.out, ROOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
     pack(boot, None, Path(spec.out, BOOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
 
