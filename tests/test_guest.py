@@ -55,7 +55,7 @@ def test_the_guest_takes_its_identity_from_the_seed_and_powers_down(
         shell = Shell(settings.user.name, port, KEY)
         wait_until(shell.answers, serial)
         assert shell.run(b"hostname; id -un; findmnt -rno FSTYPE,OPTIONS /; ls /etc/ssh/ssh_host_*_key", TIMEOUT) == (
-            f"{settings.guest_hostname}\nroot\next4 rw,noatime\n/etc/ssh/ssh_host_ed25519_key\n"
+            f"{settings.guest_hostname}\nroot\next4 rw,noatime,discard\n/etc/ssh/ssh_host_ed25519_key\n"
         )
         assert shell.run(b"df --output=size -B1G / | tail -n 1", TIMEOUT).strip() in ("125", "126", "127")
         assert f"{settings.guest_hostname} login:" in serial.read_text(errors="replace")

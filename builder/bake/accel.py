@@ -46,6 +46,8 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
             _copy_programs(deb, whole, tree)
             shutil.rmtree(whole)
         (tree / "lib64").symlink_to("usr/lib64")
+        for folder in (tree, *(path for path in tree.rglob("*") if path.is_dir() and not path.is_symlink())):
+            folder.chmod(0o755)  # an overlay shows the topmost one's mode, and ours would be this user's umask's
 
     inputs = {"recipe": recipe.digest("bake"), "debs": [deb.sha256 for deb in resolution.debs]}
     return store.make("accel", inputs, extract) / "tree"

@@ -1,6 +1,29 @@
 """The one door to the network, and the cache of what came through it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder.errors import DownloadError
+from builder.model.progress import Progress
 from builder.sources.cache import Cache
-from builder.sources.pins import Pin, fetch
+from builder.sources.pins import Pin
 
 __all__ = ["Cache", "Pin", "fetch"]
+
+
+def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: bool = False) -> None:
+    """Bring all pins into the cache. Raises DownloadError: offline with something missing, or the download fails."""
+    missing = {pin.sha256: pin for pin in pins if not cache.holds(pin.sha256, pin.size)}
+    if not missing:
+        return
+    if offline:
+        total, first = sum(pin.size for pin in missing.values()), next(iter(missing.values()))
+        raise DownloadError(
+            f"{len(missing)} files ({total >> 20} MiB) are not in the cache, the first is {first.url}",
+            hint="run once without --offline",
+        )
+    # requests takes a tenth of a second to import, and most builds have all that they need.
+    from builder.sources.download import download  # noqa: PLC0415
+
+    download(missing.values(), cache, progress)
