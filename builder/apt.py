@@ -6,12 +6,14 @@ apt checks the archive's signatures; the answer carries the SHA256 that the sign
 from __future__ import annotations
 
 import email.utils
+import errno
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from builder.errors import BuildError, DownloadError
+from builder.errors import BuildError, DiskFullError, DownloadError
 from builder.model.lock import Deb, Resolution
 from builder.model.settings import AptSource
 from builder.run import run
@@ -48,6 +50,8 @@ def resolve(
     """
     env = _isolate(work, sources, architecture, status)
     updated = run(["apt-get", "update", "--error-on=any"], env=env, check=False)
+    if os.strerror(errno.ENOSPC).encode() in updated.stderr:
+        raise DiskFullError("no room for the archive's lists", where=str(work), hint="make room, or set PIMU_CACHE")
     if updated.returncode != 0:
         archives = ", ".join(source.uri for source in sources)
         raise DownloadError(

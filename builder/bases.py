@@ -37,7 +37,7 @@ class Bakery:
     def bootstrap(self, name: str, suite: str, source: PackagesSource, wanted: Recipe) -> Path:
         """A whole system from an empty tree. Its apt gets the sources that it was made from."""
         resolution = self._resolver.resolve(
-            f"{name} {wanted.architecture}",
+            system_name(name, wanted.architecture),
             sources=source.apt,
             architecture=wanted.architecture,
             packages=source.packages,
@@ -68,9 +68,8 @@ class Bakery:
         if not packages:
             return None
         sources = packages_source(name, base).apt
-        chosen = hashlib.sha256(canonical(sorted(packages)).encode()).hexdigest()[:12]
         resolution = self._resolver.resolve(
-            f"{name} {base.architecture} packages {chosen}",
+            packages_name(name, base, packages),
             sources=sources,
             architecture=base.architecture,
             packages=packages,
@@ -99,6 +98,17 @@ class Bakery:
             bootstrap=False,
         )
         return make_accel(resolution, self._cache, self._store)
+
+
+def system_name(name: str, architecture: str) -> str:
+    """What a bootstrapped system, a base or `guest GUEST`, is called in the lock."""
+    return f"{name} {architecture}"
+
+
+def packages_name(base_name: str, base: Base, packages: Sequence[str]) -> str:
+    """What a role's packages are called in the lock."""
+    chosen = hashlib.sha256(canonical(sorted(packages)).encode()).hexdigest()[:12]
+    return f"{base_name} {base.architecture} packages {chosen}"
 
 
 def packages_source(name: str, base: Base) -> PackagesSource:

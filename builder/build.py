@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from builder import guests, publish
-from builder.bases import Bakery, packages_source
+from builder.bases import Bakery, packages_name, packages_source, system_name
 from builder.cache import in_use
 from builder.disk.golden import Golden, make_golden
+from builder.model.lock import Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
 from builder.plan import make_plan
 from builder.project import Project
 from builder.resolve import LOCK_FILE, Resolver, upgrade
-from builder.run import kill_all
+from builder.run import kill_all, stopping
 from builder.sources import Cache
 from builder.store import Store
 
@@ -113,17 +114,23 @@ class _Kitchen:
         layer = self._bakery.bootstrap(
             f"guest {disk.name}", guest.suite, guest.source, guests.recipe_of(guest.architecture, disk)
         )
-        epoch = self._epoch(f"guest {disk.name} {guest.architecture}")
+        epoch = self._resolver.used[system_name(f"guest {disk.name}", guest.architecture)].epoch
         return guests.make_disk(disk, layer, epoch=epoch, store=self._store, progress=self._progress)
 
     def _golden(self, plan: Plan, base: Path, blobs: Mapping[str, Path]) -> Golden:
         added = self._bakery.add_packages(plan.settings.base, plan.base, base, plan.packages)
         layers = [base] if added is None else [base, added]
-        epoch = self._epoch(f"{plan.settings.base} {plan.base.architecture}")
+        epoch = self._resolver.used[system_name(plan.settings.base, plan.base.architecture)].epoch
         return make_golden(plan, layers, blobs, epoch=epoch, store=self._store, progress=self._progress)
 
-    def _epoch(self, name: str) -> int:
-        return self._resolver.used[name].epoch
+    def _used(self, plan: Plan) -> dict[str, Resolution]:
+        """What is in this node's image, whatever else was built with it."""
+        names = [system_name(plan.settings.base, plan.base.architecture)]
+        if plan.packages:
+            names.append(packages_name(plan.settings.base, plan.base, plan.packages))
+        if plan.guest_disk is not None and plan.guest is not None:
+            names.append(system_name(f"guest {plan.guest_disk.name}", plan.guest.architecture))
+        return {name: self._resolver.used[name] for name in names}
 
     def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:
         begun = time.monotonic()
@@ -132,7 +139,7 @@ class _Kitchen:
             plan,
             golden,
             blobs,
-            self._resolver.used,
+            self._used(plan),
             output=self._options.output,
             project=self._project.root,
             sha256=self._options.sha256,
@@ -153,9 +160,11 @@ def _pool(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
         try:
             yield submit
         except BaseException:
+            stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             # A thread whose tool was killed may start one more before it notices.
             while not all(future.done() for future in pending):
                 kill_all()
                 time.sleep(0.1)
+            stopping.clear()
             raise

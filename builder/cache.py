@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -19,7 +20,7 @@ from pathlib import Path
 from builder.errors import BusyError
 from builder.model.progress import Progress
 from builder.sources.cache import sha256_of
-from builder.store import INPUTS
+from builder.store import CONTENTS, INPUTS, contents
 
 _DOWNLOADS = "sha256"
 _WORK = "work"
@@ -60,7 +61,7 @@ def entries(root: Path) -> list[Entry]:
 
 
 def damaged(root: Path, progress: Progress) -> list[Entry]:
-    """Downloads that are not what their name says, and made things whose inputs do not hash to their key."""
+    """Downloads that are not what their name says, and made things that are not what they were when they were made."""
     bad = []
     present = entries(root)
     with progress.bar("cache", total=sum(entry.size for entry in present)) as advance:
@@ -114,5 +115,8 @@ def _entry(kind: str, path: Path) -> Entry:
 def _is_whole(entry: Entry) -> bool:
     if entry.kind == _DOWNLOADS:
         return sha256_of(entry.path) == entry.name
-    inputs = entry.path / INPUTS
-    return inputs.is_file() and hashlib.sha256(inputs.read_text().removesuffix("\n").encode()).hexdigest() == entry.name
+    inputs, made = entry.path / INPUTS, entry.path / CONTENTS
+    if not (inputs.is_file() and made.is_file()):
+        return False
+    key = hashlib.sha256(inputs.read_text().removesuffix("\n").encode()).hexdigest()
+    return key == entry.name and json.loads(made.read_text()) == contents(entry.path)

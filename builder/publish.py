@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets as random_names
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from builder.plan import as_data
 from builder.sources.cache import sha256_of
 
 _HEADROOM = 64 << 20
+_CRYPT_HASH = re.compile(r"\$[^:\s]+")
+"""crypt(5), prefix and no colon: an empty field in shadow(5) would be an account without a password."""
 
 
 def prepare_folder(output: Path) -> None:
@@ -73,7 +76,7 @@ def node_image(
     Raises DiskFullError when there is no room for it.
     """
     node = plan.settings.name
-    image, manifest = output / f"{node}.img", output / f"{node}.manifest.json"
+    image, manifest, total = (output / f"{node}.{suffix}" for suffix in ("img", "manifest.json", "img.sha256"))
     _require_room(output, golden.image if not image.exists() else golden.metadata)
     with _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
@@ -97,16 +100,15 @@ def node_image(
             else:
                 copying.result()
             chunks.apply(stamped.delta, fresh)
+            (work / manifest.name).write_text(text)
             # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
             # loses what was not written back costs a rebuild, and no build has to wait for the disk.
+            total.unlink(missing_ok=True)
             fresh.rename(image)
-            (work / manifest.name).write_text(text)
             (work / manifest.name).rename(manifest)
-    total = image.with_suffix(".img.sha256")
-    if sha256:
-        total.write_text(f"{sha256_of(image)}  {image.name}\n")
-    elif changed:
-        total.unlink(missing_ok=True)
+        if sha256:
+            (work / total.name).write_text(f"{sha256_of(image)}  {image.name}\n")
+            (work / total.name).rename(total)
     return image, manifest, changed
 
 
@@ -149,10 +151,16 @@ def _resolve_secrets(project: Path) -> Resolve:
     def resolve(secret: SecretRef) -> str:
         kind, _, name = secret.reference.partition(":")
         try:
-            return os.environ[name] if kind == "env" else (project / name).expanduser().read_text().strip()
+            found = os.environ[name] if kind == "env" else (project / Path(name).expanduser()).read_text()
         except KeyError as missing:
             raise ConfigurationError(f"the environment has no {name}", hint="set it") from missing
         except OSError as refused:
             raise ConfigurationError(f"cannot be read: {refused.strerror}", where=str(project / name)) from refused
+        if not _CRYPT_HASH.fullmatch(found.strip()):
+            hint = "make one with `mkpasswd` or `openssl passwd -6`"
+            raise ConfigurationError(
+                "is not a password's hash in the form of crypt(5)", where=secret.reference, hint=hint
+            )
+        return found.strip()
 
     return resolve

@@ -7,10 +7,12 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from builder import apt
 from builder.errors import DownloadError
+from builder.locks import held
 from builder.model.lock import Lock, Resolution, canonical, from_text, to_text
 from builder.model.progress import Progress
 from builder.model.settings import AptSource
@@ -72,18 +74,20 @@ class Resolver:
                     work=work,
                     bootstrap=bootstrap,
                 )
-        self._keep(name, resolution)
+        self.keep(name, resolution)
         pins = [Pin(deb.url, deb.sha256, deb.size, _REMEDY) for deb in resolution.debs]
         fetch(pins, self._cache, self._progress, offline=self._offline)
         return resolution
 
-    def _keep(self, name: str, resolution: Resolution) -> None:
+    def keep(self, name: str, resolution: Resolution) -> None:
+        """Remember what this build uses, and write it into the lock beside what others have found."""
         with self._writing:
             self.used[name] = resolution
             if self.lock.resolutions.get(name) == resolution:
                 return
-            self.lock = self.lock.with_resolution(name, resolution)
-            _write(self.path, self.lock)
+            with _locked(self.path):
+                self.lock = _read(self.path).with_resolution(name, resolution)
+                _write(self.path, self.lock)
 
 
 def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
@@ -109,7 +113,8 @@ def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
                 bootstrap=request["bootstrap"],
             )
         new = new.with_resolution(name, resolution)
-    _write(lock_path, new)
+    with _locked(lock_path):
+        _write(lock_path, new)
     return list(_differences(old, new))
 
 
@@ -123,6 +128,11 @@ def _differences(old: Lock, new: Lock) -> Iterator[str]:
         for package in sorted(before.keys() | after.keys()):
             if before.get(package) != after.get(package):
                 yield f"{name}: {package} {before.get(package, '-')} -> {after.get(package, '-')}"
+
+
+def _locked(path: Path) -> AbstractContextManager[None]:
+    """Two builds may have an answer for the same lock at once; none may be lost."""
+    return held(path.with_name(f".{path.name}.lock"))
 
 
 def _read(path: Path) -> Lock:

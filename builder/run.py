@@ -25,6 +25,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "http_proxy", "https_proxy", "no_proxy")
 _TAIL_LINES = 15
 
+stopping = threading.Event()
+"""Set while all that was begun is to come to an end: who waits or downloads in a thread looks at it."""
+
 _live: set[subprocess.Popen[bytes]] = set()
 _live_lock = threading.Lock()
 
@@ -60,8 +63,10 @@ def start(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
+    cleans_up: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a command that the caller will wait for. It is killed when the calling thread ends (PR_SET_PDEATHSIG).
+    """Start a command that the caller will wait for. It is killed when the calling thread ends (PR_SET_PDEATHSIG), and
+    by `kill_all` unless it `cleans_up`.
 
     Raises MissingToolError.
     """
@@ -80,7 +85,8 @@ def start(
     )
     with _live_lock:
         _live.difference_update([dead for dead in _live if dead.returncode is not None])
-        _live.add(process)
+        if not cleans_up:
+            _live.add(process)
     return process
 
 
@@ -110,6 +116,7 @@ def run(
     check: bool = True,
     stdout: IO[bytes] | None = None,
     on_line: Callable[[str], None] | None = None,
+    cleans_up: bool = False,
 ) -> Result:
     """Run a command to its end; `on_line` sees each line of stderr as it comes.
 
@@ -124,6 +131,7 @@ def run(
         stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
         stdout=stdout or subprocess.PIPE,
         stderr=subprocess.PIPE,
+        cleans_up=cleans_up,
     )
     try:
         if on_line is None:

@@ -4,14 +4,18 @@ namespace with subordinate ids. When it ends, or we do, its processes and mounts
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.errors import MissingToolError
-from builder.run import run, which
+from builder.errors import BuildError, ConfigurationError, DiskFullError, DownloadError, MissingToolError
+from builder.run import failure, run, which
+
+ERROR_MARK = "\x1e"
+"""Before the message of an error that a module inside ends with: what it has said before was progress."""
 
 _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 
@@ -19,19 +23,33 @@ _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-
 def run_inside(module: str, *arguments: str | Path, on_line: Callable[[str], None]) -> None:
     """`python -m module arguments`; each line that it writes to stderr goes to `on_line`.
 
-    Raises BuildError when it fails, MissingToolError when this user has no subordinate ids.
+    Raises the error that it ends with, else BuildError; MissingToolError when this user has no subordinate ids.
     """
-    run(
+    ended = False
+
+    def progress(line: str) -> None:
+        nonlocal ended
+        ended = ended or line.startswith(ERROR_MARK)
+        if not ended:
+            on_line(line)
+
+    result = run(
         ["unshare", *_user_namespace(), *_NAMESPACES, sys.executable, "-m", module, *arguments],
         env={"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=Path("/"),
-        on_line=on_line,
+        on_line=progress,
+        check=False,
     )
+    if result.returncode != 0:
+        said = result.stderr.decode(errors="replace").rpartition(ERROR_MARK)[2].strip()
+        kinds = {kind.exit_code: kind for kind in (ConfigurationError, DownloadError, MissingToolError)}
+        full = os.strerror(errno.ENOSPC) in said
+        raise (DiskFullError if full else kinds.get(result.returncode, BuildError))(said or failure(result))
 
 
 def remove_tree(path: Path) -> None:
     """Remove a tree whose files belong to subordinate ids, or that an overlay's work directory made unreadable."""
-    run(["unshare", *_user_namespace(), "rm", "-rf", "--one-file-system", "--", path])
+    run(["unshare", *_user_namespace(), "rm", "-rf", "--one-file-system", "--", path], cleans_up=True)
 
 
 def _user_namespace() -> tuple[str, ...]:

@@ -1,13 +1,15 @@
 """What was made from pins and plans: `<kind>/<key>/`, complete or absent, each beside the value that its key hashes.
 
 The key is the sha256 of the whole canonical value (parent key, edits, pins, tool versions, recipe), so nothing that
-shapes the result can be left out of it by oversight; `inputs.json` explains every hit and miss.
+shapes the result can be left out of it by oversight; `inputs.json` explains every hit and miss, `contents.json` says
+what was made.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -16,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from builder.locks import held
 from builder.model.lock import canonical
 from builder.sandbox import remove_tree
+from builder.sources.cache import sha256_of
 
-INPUTS = "inputs.json"
+INPUTS, CONTENTS = "inputs.json", "contents.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class Store:
             os.utime(final)
             return final
         final.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(final.with_suffix(".lock")):
+        with held(final.with_suffix(".lock")):
             if not final.is_dir():
                 with self.workspace() as fresh:
                     recipe(fresh)
+                    (fresh / CONTENTS).write_text(json.dumps(contents(fresh), indent=0))
                     (fresh / INPUTS).write_text(text + "\n")
                     os.sync()
                     fresh.rename(final)
@@ -67,6 +70,16 @@ class Store:
                 remove(path)
             path.with_suffix(".guard").unlink(missing_ok=True)
             os.close(guard)
+
+
+def contents(made: Path) -> dict[str, str]:
+    """sha256 of every file that a recipe made, by its path: what shows later whether the disk has kept it."""
+    files = (path for path in sorted(made.rglob("*")) if path.is_file() and not path.is_symlink())
+    return {
+        str(path.relative_to(made)): sha256_of(path)
+        for path in files
+        if path.parent != made or path.name not in (INPUTS, CONTENTS)
+    }
 
 
 def _guard(path: Path) -> int:

@@ -1,11 +1,10 @@
-"""Packages baked both ways: by the builder, and as everybody does it, with the target's own dpkg in a chroot, by
-emulation from the first byte to the last. `python -m tests.emulated SPEC` is the slow way inside the sandbox.
+"""Packages baked both ways: by the builder, and as everybody does it, with the target's own programs in a chroot, by
+emulation from the first byte to the last. `python -m tests.emulated dpkg|apt SPEC` is the slow way inside the sandbox.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from builder import cache, sandbox
 from builder.bake import binfmt
-from builder.bake.inside import STAGE, chroot, say
+from builder.bake.inside import STAGE, chroot
 from builder.bake.mounts import machine, overlay
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
@@ -23,7 +22,7 @@ from builder.bases import Bakery
 from builder.build import make_plans
 from builder.model.lock import Resolution
 from builder.model.plan import Plan
-from builder.model.progress import Progress, Silent
+from builder.model.progress import Silent
 from builder.project import Project
 from builder.resolve import LOCK_FILE, Resolver
 from builder.run import run
@@ -34,88 +33,87 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Timed:
-    """Directory of a layer; seconds for all of it, and for unpacking and configuring the packages alone: without the
-    base's extraction, the initrd and the tar."""
+class Bakes:
+    """Directories of two layers of the same packages on the same base, and the seconds that the fast one took."""
 
-    layer: Path
+    fast: Path
     seconds: float
-    install_seconds: float
+    slow: Path
 
 
 @dataclass(frozen=True)
-class Bakes:
-    """Two layers of the same packages on the same base."""
+class Ingredients:
+    """What a worker's packages are baked from; `folder` is for what is made."""
 
-    fast: Timed
-    slow: Timed
-    count: int
-
-
-class Stopwatch(Silent):
-    """Reads the lines of progress that a bake writes at the beginning of each of its stages."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, float] = {}
-
-    def step(self, name: str, text: str) -> None:
-        if match := re.search(r"([\d.]+) s  (\w+)", text):
-            self.stages[match[2]] = float(match[1])
-
-    def install_seconds(self) -> float:
-        return self.stages.get("initrd", self.stages["pack"]) - self.stages["unpack"]
+    plan: Plan
+    packages: Sequence[str]
+    lower: Path
+    resolver: Resolver
+    downloads: Cache
+    folder: Path
 
 
-def bake_both(packages: Sequence[str], folder: Path) -> Bakes:
-    """Bake packages (none: the worker's) onto the base of node-003, which comes from the user's cache. The lock and
-    what is made stay in `folder`."""
-    progress = Stopwatch()
+def ingredients(packages: Sequence[str], folder: Path) -> Ingredients:
+    """Packages (none: the worker's) and the base of node-003, which comes from the user's cache."""
     (plan,) = make_plans(Project(ROOT), ["node-003"], "worker", None)
-    warm, cold = Store(cache.default_root()), Store(folder / "store")
+    warm = Store(cache.default_root())
     lock, downloads = folder / LOCK_FILE, Cache(warm.root)
     if (ROOT / LOCK_FILE).exists():
         shutil.copy(ROOT / LOCK_FILE, lock)
-    resolver = Resolver(lock, downloads, warm, progress, offline=False)
-    lower = Bakery(resolver, downloads, warm, progress).base(plan)
-    cold.root.mkdir()
-    (cold.root / "accel").symlink_to(warm.root / "accel")  # made once per suite, not per bake
+    resolver = Resolver(lock, downloads, warm, Silent(), offline=False)
+    lower = Bakery(resolver, downloads, warm, Silent()).base(plan)
+    return Ingredients(plan, packages or plan.packages, lower, resolver, downloads, folder)
 
+
+def bake_fast(given: Ingredients) -> tuple[Path, float]:
+    """The builder's layer, made anew, and the seconds from nothing but the base and the packages' files to its tar."""
+    store = Store(given.folder / "store")
+    store.root.mkdir()
+    (store.root / "accel").symlink_to(cache.default_root() / "accel")  # made once per suite, not per bake
     begun = time.monotonic()
-    bakery = Bakery(resolver, downloads, cold, progress)
-    fast = bakery.add_packages(plan.settings.base, plan.base, lower, packages or plan.packages)
-    assert fast is not None
-    quick = Timed(fast, time.monotonic() - begun, progress.install_seconds())
-    (resolution,) = (resolution for name, resolution in resolver.used.items() if " packages " in name)
-
-    progress.stages.clear()
-    begun = time.monotonic()
-    slow = _emulate(plan, resolution, lower, downloads, folder, progress)
-    emulated = Timed(slow, time.monotonic() - begun, progress.install_seconds())
-    return Bakes(quick, emulated, len(resolution.debs))
+    bakery = Bakery(given.resolver, given.downloads, store, Silent())
+    layer = bakery.add_packages(given.plan.settings.base, given.plan.base, given.lower, given.packages)
+    assert layer is not None
+    return layer, time.monotonic() - begun
 
 
-def _emulate(
-    plan: Plan, resolution: Resolution, lower: Path, downloads: Cache, folder: Path, progress: Progress
-) -> Path:
-    work, out = folder / "emulated", folder / "slow"
-    work.mkdir()
+def bake_both(packages: Sequence[str], folder: Path) -> Bakes:
+    """The builder's layer, and the one that dpkg makes in a chroot by emulation alone."""
+    given = ingredients(packages, folder)
+    fast, seconds = bake_fast(given)
+    slow = folder / "slow"
+    slow.mkdir()
+    _inside(given, slow, "dpkg")
+    return Bakes(fast, seconds, slow)
+
+
+def apt_seconds(given: Ingredients) -> tuple[int, float]:
+    """How many packages, and the seconds that `apt-get install` of their files takes in a chroot by emulation."""
+    out = given.folder / "apt"
     out.mkdir()
+    return len(_inside(given, out, "apt").debs), float((out / "seconds").read_text())
+
+
+def _inside(given: Ingredients, out: Path, how: str) -> Resolution:
+    (resolution,) = (found for name, found in given.resolver.used.items() if " packages " in name)
+    work = given.folder / f"emulated-{how}"
+    work.mkdir()
     spec = BakeSpec(
-        architecture=plan.base.architecture,
+        architecture=given.plan.base.architecture,
         epoch=resolution.epoch,
-        debs=tuple(str(downloads.path(deb.sha256)) for deb in resolution.debs),
-        lower=str(lower),
-        boot_mount=plan.base.boot.mount,
+        debs=tuple(str(given.downloads.path(deb.sha256)) for deb in resolution.debs),
+        lower=str(given.lower),
+        boot_mount=given.plan.base.boot.mount,
         out=str(out),
     )
     spec.save(work / "spec.json")
-    sandbox.run_inside("tests.emulated", work / "spec.json", on_line=lambda line: progress.step("emulated", line))
+    sandbox.run_inside("tests.emulated", how, work / "spec.json", on_line=lambda _: None)
     sandbox.remove_tree(work)
-    return out
+    return resolution
 
 
-def bake(spec: BakeSpec, work: Path) -> None:
-    """No host program but mount and tar touches the tree; the stubs are those of the builder, and so is the packing."""
+def extract(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
+    """The base as its two folders, root and boot."""
     binfmt.enable(spec.architecture)
     assert spec.lower is not None
     lower, boot = work / "lower", work / "boot"
@@ -123,30 +121,48 @@ def bake(spec: BakeSpec, work: Path) -> None:
         tree.mkdir()
         words = ("-p", "--numeric-owner", "--xattrs", "--xattrs-include=*")
         run(["tar", "-x", *words, "-f", Path(spec.lower, name), "-C", tree])
+    return lower, boot
+
+
+def install_with_apt(spec: BakeSpec, work: Path) -> None:
+    """What an image builder does that works in a chroot: its package manager does all, and makes the initrd, too."""
+    root, boot = extract(spec, work)
+    shutil.copy2(STAGE / "all/usr/sbin/policy-rc.d", root / "usr/sbin")
+    debs = root / "srv"
+    for deb in spec.debs:
+        shutil.copy(deb, debs / f"{Path(deb).name}.deb")
+    names = [f"/srv/{deb.name}" for deb in debs.glob("*.deb")]
+    words = ("--yes", "--quiet", "--no-install-recommends", "-o", "APT::Sandbox::User=root")
+    with machine(root, boot, spec.boot_mount):
+        begun = time.monotonic()
+        chroot(root, ["apt-get", *words, "install", *names], spec.epoch)
+        Path(spec.out, "seconds").write_text(str(time.monotonic() - begun))
+
+
+def bake(spec: BakeSpec, work: Path) -> None:
+    """No host program but mount and tar touches the tree; the stubs are those of the builder, and so is the packing."""
+    lower, boot = extract(spec, work)
     stubs, changed, initrds = (work / name for name in ("stubs", "changed", "initrds"))
     shutil.copytree(STAGE / "all", stubs)
     for folder in (stubs, *(path for path in stubs.rglob("*") if path.is_dir())):
         folder.chmod(0o755)  # an overlay shows the topmost one's mode, and a checkout has its umask's
     with overlay(work, [stubs, lower], changed) as root, machine(root, boot, spec.boot_mount):
         run(["mount", "--bind", Path(spec.debs[0]).parent, root / "mnt"])
-        say("unpack")
         debs = [f"/mnt/{Path(deb).name}" for deb in spec.debs]
         forced = [f"--force-{what}" for what in ("depends", "unsafe-io", "confold")]
         chroot(root, ["dpkg", *forced, "--no-triggers", "--unpack", *debs], spec.epoch)
-        say("configure")
         chroot(root, ["dpkg", "--force-confold", "--configure", "-a"], spec.epoch)
         run(["umount", root / "mnt"])
         wanted = (root / "run/initramfs-wanted").exists()
     with overlay(work, [changed, lower], initrds) as root:
         with machine(root, boot, spec.boot_mount):
             for modules in sorted((root / "usr/lib/modules").iterdir()) if wanted else []:
-                say(f"initrd {modules.name}")
                 chroot(root, ["update-initramfs", "-c", "-k", modules.name], spec.epoch)
-        say("pack")
         pack(root, lower, Path(spec.out, ROOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
     pack(boot, None, Path(spec.out, BOOT_TAR), architecture=spec.architecture, epoch=spec.epoch)
 
 
 if __name__ == "__main__":
     os.umask(0o022)
-    bake(BakeSpec.load(Path(sys.argv[1])), Path(sys.argv[1]).parent)
+    install = {"apt": install_with_apt, "dpkg": bake}[sys.argv[1]]
+    install(BakeSpec.load(Path(sys.argv[2])), Path(sys.argv[2]).parent)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.store import Store
+
 Run = Callable[..., int]
 Output = pytest.CaptureFixture[str]
 
@@ -27,6 +29,17 @@ def test_damage_is_found_removed_and_told(pimu: Run, project_folder: Path, capsy
     assert str(bad) in capsys.readouterr().err
     assert list(downloads.iterdir()) == [good]
     assert pimu("cache", "verify") == 0
+
+
+def test_a_made_thing_that_the_disk_has_changed_is_found(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    store = Store(project_folder / "cache")
+    good, bad = (store.make("layers", name, lambda fresh: (fresh / "root.tar").touch()) for name in ("good", "bad"))
+    assert pimu("cache", "verify") == 0
+    (bad / "root.tar").write_text("flipped")
+    assert pimu("cache", "verify") == 4
+    assert str(bad) in capsys.readouterr().err
+    assert good.exists()
+    assert not bad.exists()
 
 
 def test_prune_removes_what_nobody_used(pimu: Run, project_folder: Path, capsys: Output) -> None:

@@ -22,7 +22,7 @@ from tests.planned import BASES, Pi, pi_of, plan_of
         ("debian-trixie", "tcg,thread=multi,tb-size=256", "Nehalem"),
         ("raspios-trixie", "tcg,thread=multi,tb-size=256", "Nehalem"),
         ("raspios-bookworm", "tcg,thread=single,tb-size=256", "Nehalem,-cx16"),
-        ("raspios-bullseye", "tcg,thread=single,tb-size=256", "Nehalem"),
+        ("raspios-bullseye", "tcg,thread=single,tb-size=256", "Nehalem,-cx16"),
     ],
 )
 def test_threads_and_cpu_model_follow_the_bases_qemu(
@@ -93,9 +93,10 @@ def test_the_guest_starts_with_the_bridge_and_with_nothing_else(project_folder: 
     assert pi.is_enabled("pimu-guest-watch.timer")
 
 
-def test_a_guest_without_qemu_is_refused(project_folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="the guest needs the package qemu-utils") as caught:
-        plan_of(project_folder, node="packages: {qemu-utils: false}\n")
+@pytest.mark.parametrize("package", ["qemu-system-x86", "qemu-utils", "socat"])
+def test_a_guest_without_what_runs_it_is_refused(project_folder: Path, package: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"the guest needs the package {package}") as caught:
+        plan_of(project_folder, node=f"packages: {{{package}: false}}\n")
     assert caught.value.where == "profiles/nodes/node-003.yaml:1"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from builder import run
+from builder import guests, run
 from builder.boot.qmp import Qmp
 from builder.boot.ssh import Shell
 from builder.build import Built
@@ -21,17 +23,37 @@ pytestmark = pytest.mark.disk
 KEY = SHIPPED / "profiles/access/id_ed25519"
 CPU = "Nehalem,-cx16"  # good for every QEMU that a build host may have (profiles/guests/debian.yaml)
 TIMEOUT = 240.0  # seconds; a quiet machine needs 15
+CUT_SHORT = b"""
+rm -rf /home/pimu /var/lib/pimu/user-is-made
+sed -i /^pimu:/d /etc/shadow
+for file in passwd shadow group gshadow; do echo 1 >/etc/$file.lock; done
+echo 10.9.9.9 server >>/etc/hosts
+"""
+STATIC = b"""version: 2
+ethernets:
+  lan:
+    addresses: ["10.0.2.40/24"]
+    gateway4: 10.0.2.2
+    nameservers: {addresses: [10.0.2.3, "10.0.2.4"]}
+"""
 
 
-def test_the_guest_takes_its_identity_from_the_seed_and_powers_down(
-    target: Target, built: Built, tmp_path: Path
-) -> None:
-    files = target.tree / "usr/share/pimu/guest"
-    guest = built.plan.guest
+@dataclass(frozen=True)
+class Machine:
+    qmp: Qmp
+    shell: Shell
+    serial: Path
+
+    def said(self) -> str:
+        return self.serial.read_text(errors="replace")
+
+
+@contextmanager
+def machine(built: Built, target: Target, disk: Path, seed: Path, address: str = "") -> Iterator[Machine]:
+    """The guest switched on, until it switches itself off. ssh goes to `address`, or to the first one by DHCP."""
+    files, guest, serial = target.tree / "usr/share/pimu/guest", built.plan.guest, disk.with_suffix(f".{seed.stem}.log")
     assert guest is not None
     assert guest.kernel_words is not None
-    disk, serial = tmp_path / "disk.qcow2", tmp_path / "serial.log"
-    run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", files / "base.qcow2", "-F", "qcow2", disk])
     ours, theirs = socket.socketpair()
     port = free_port()
     process = run.start(
@@ -40,8 +62,8 @@ def test_the_guest_takes_its_identity_from_the_seed_and_powers_down(
             *("-machine", guest.machine, "-accel", "tcg", "-cpu", CPU, "-m", "1G"),
             *("-kernel", files / "vmlinuz", "-initrd", files / "initrd.img", "-append", guest.kernel_words),
             *("-drive", f"if=virtio,file={disk},format=qcow2"),
-            *("-drive", f"if=virtio,file={files / 'seed.img'},format=raw,readonly=on"),
-            *("-netdev", f"user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:22"),
+            *("-drive", f"if=virtio,file={seed},format=raw,readonly=on"),
+            *("-netdev", f"user,id=lan,hostfwd=tcp:127.0.0.1:{port}-{address}:22"),
             *("-device", f"virtio-net-pci,netdev=lan,mac={built.plan.identity.guest_mac},romfile="),
             *("-serial", f"file:{serial}"),
             *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
@@ -50,22 +72,55 @@ def test_the_guest_takes_its_identity_from_the_seed_and_powers_down(
     )
     theirs.close()
     try:
-        qmp = Qmp(ours)
-        settings = built.plan.settings
-        shell = Shell(settings.user.name, port, KEY)
-        wait_until(shell.answers, serial)
-        assert shell.run(b"hostname; id -un; findmnt -rno FSTYPE,OPTIONS /; ls /etc/ssh/ssh_host_*_key", TIMEOUT) == (
-            f"{settings.guest_hostname}\nroot\next4 rw,noatime,discard\n/etc/ssh/ssh_host_ed25519_key\n"
-        )
-        assert shell.run(b"df --output=size -B1G / | tail -n 1", TIMEOUT).strip() in ("125", "126", "127")
-        assert f"{settings.guest_hostname} login:" in serial.read_text(errors="replace")
-        qmp.execute("system_powerdown")
+        running = Machine(Qmp(ours), Shell(built.plan.settings.user.name, port, KEY), serial)
+        wait_until(running.shell.answers, serial)
+        yield running
+        running.qmp.execute("system_powerdown")
         process.wait(TIMEOUT)
-        assert "reboot: Power down" in serial.read_text(errors="replace")
+        assert "reboot: Power down" in running.said()
     finally:
         run.kill(process)
         ours.close()
+
+
+def test_the_guest_is_what_its_seed_says_heals_and_powers_down(target: Target, built: Built, tmp_path: Path) -> None:
+    settings, disk = built.plan.settings, tmp_path / "disk.qcow2"
+    base = target.tree / "usr/share/pimu/guest/base.qcow2"
+    run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", disk])
+    with machine(built, target, disk, target.tree / "usr/share/pimu/guest/seed.img") as guest:
+        asked = b"hostname; id -un; findmnt -rno FSTYPE,OPTIONS /; ls /etc/ssh/ssh_host_*_key"
+        assert guest.shell.run(asked, TIMEOUT) == (
+            f"{settings.guest_hostname}\nroot\next4 rw,noatime,discard\n/etc/ssh/ssh_host_ed25519_key\n"
+        )
+        assert guest.shell.run(b"df --output=size -B1G / | tail -n 1", TIMEOUT).strip() in ("125", "126", "127")
+        assert f"{settings.guest_hostname} login:" in guest.said()
+        guest.shell.run(CUT_SHORT.replace(b"pimu:", settings.user.name.encode() + b":"), TIMEOUT)
+    assert "needs_recovery" not in superblock(disk, tmp_path)
+
+    with machine(built, target, disk, static_seed(built, tmp_path), address="10.0.2.40") as guest:
+        assert guest.shell.run(b"tail -n 1 /etc/hosts; cat /etc/resolv.conf; ip route", TIMEOUT).splitlines()[:4] == [
+            "10.9.9.9 server",
+            "nameserver 10.0.2.3",
+            "nameserver 10.0.2.4",
+            "default via 10.0.2.2 dev eth0 ",
+        ]
+        assert guest.shell.run(b"stat -c %U ~pimu; getent shadow pimu | cut -c 1-7", TIMEOUT) == "pimu\npimu:*:\n"
     run.run(["qemu-img", "check", "-q", disk])
+
+
+def static_seed(built: Built, folder: Path) -> Path:
+    files = [file for file in built.plan.seed if file.name != "network-config"]
+    work, image = folder / "work", folder / "static.img"
+    work.mkdir()
+    guests.make_seed([*files, replace(built.plan.seed[0], name="network-config", content=STATIC)], image, 1, 0, work)
+    return image
+
+
+def superblock(disk: Path, folder: Path) -> str:
+    """Of the filesystem that fills the disk: its first MiB is enough."""
+    head = folder / "head.raw"
+    run.run(["qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=1M", "count=1", f"if={disk}", f"of={head}"])
+    return run.run(["dumpe2fs", "-h", head], check=False).text
 
 
 def free_port() -> int:
@@ -78,4 +133,3 @@ def wait_until(condition: Callable[[], bool], serial: Path) -> None:
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"the guest does not answer:\n{serial.read_text(errors='replace')[-2000:]}")
-        time.sleep(1)

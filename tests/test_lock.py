@@ -82,6 +82,14 @@ def test_an_answer_counts_for_its_request_only() -> None:
     assert lock().get("server", '{"packages":["nmon"]}') is None
 
 
+def test_two_builds_lose_no_answer(tmp_path: Path) -> None:
+    path, answers = tmp_path / "pimu.lock", lock().resolutions
+    one, other = (Resolver(path, Cache(tmp_path), Store(tmp_path), Silent(), offline=True) for _ in range(2))
+    one.keep("base", answers["base"])
+    other.keep("worker", answers["worker"])
+    assert path.read_text() == to_text(lock())
+
+
 def test_canonical_has_one_spelling() -> None:
     assert canonical({"b": [1, "ü"], "a": None}) == canonical({"a": None, "b": [1, "ü"]}) == '{"a":null,"b":[1,"ü"]}'
 

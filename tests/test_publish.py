@@ -115,7 +115,7 @@ def plan(shipped_folder: Path) -> Plan:
         PatchText(path="/etc/shadow", patch=Record(("pimu", SecretRef("file:hash"))), **ASKED),
     )
     layout = replace(shipped.layout, boot_size=64 * MIB, root_start=72 * MIB, root_margin=128 * MIB)
-    return replace(shipped, edits=edits, seed=(), layout=layout)
+    return replace(shipped, base_edits=(), edits=edits, seed=(), layout=layout)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,16 @@ def test_a_build_that_fails_leaves_the_old_image_and_nothing_else(plan: Plan, go
     with pytest.raises(ConfigurationError, match=r"hash: cannot be read: No such file"):
         publish(plan, golden, project)
     assert contents(project) == before
+
+
+@pytest.mark.disk
+@pytest.mark.parametrize("secret", ["", "\n", "opensesame", "$6$salt$a:0:", "$6$salt$a\nroot::0:"])
+def test_what_is_no_hash_opens_no_account(plan: Plan, golden: Golden, project: Path, secret: str) -> None:
+    (project / "hash").write_text(secret)
+    with pytest.raises(ConfigurationError, match="file:hash: is not a password's hash") as caught:
+        publish(plan, golden, project)
+    assert not secret.strip() or secret.strip() not in str(caught.value)
+    assert contents(project) == {}
 
 
 @pytest.mark.disk

@@ -72,6 +72,15 @@ def test_words_select_more(tmp_path: Path) -> None:
     assert set(missing(system(tmp_path, TRIXIE), "bench")) - set(missing(tmp_path)) == {"guestfs-tools"}
 
 
+def test_a_machine_with_a_kernel_gets_no_second_one(tmp_path: Path) -> None:
+    root = system(tmp_path, TRIXIE)
+    assert [name for name in missing(root) if name.startswith("linux-image")]
+    (root / "boot").mkdir()
+    (root / "boot/vmlinuz-6.12.1-amd64").touch()
+    (root / "lib/modules/6.12.1-amd64").mkdir(parents=True)
+    assert not [name for name in missing(root) if name.startswith("linux-image")]
+
+
 def test_nothing_is_missing_in_no_time(tmp_path: Path) -> None:
     everything = all_of(missing(system(tmp_path / "empty", TRIXIE)))
     complete = system(tmp_path / "complete", TRIXIE, **everything)

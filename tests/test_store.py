@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.store import INPUTS, Store
+from builder.errors import BuildError
+from builder.locks import held
+from builder.run import stopping
+from builder.store import CONTENTS, INPUTS, Store
 
 ROOT = Path(__file__).parents[1]
 MAKER = """
@@ -115,11 +118,22 @@ def test_threads_make_it_once(store: Store) -> None:
     assert len(made) == 1
 
 
+def test_who_is_told_to_end_waits_for_no_other_build(tmp_path: Path) -> None:
+    with held(tmp_path / "lock"), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: held(tmp_path / "lock").__enter__())
+        stopping.set()
+        try:
+            with pytest.raises(BuildError, match="stopped while waiting for another build"):
+                waiting.result(10)
+        finally:
+            stopping.clear()
+
+
 def test_processes_make_it_once(makers: list[subprocess.Popen[str]], tmp_path: Path) -> None:
     first, second = (process.communicate("go on\n")[0].split() for process in makers)
     assert (tmp_path / "log").read_text() == "made\n"
     assert first == second
-    assert sorted(path.name for path in Path(first[0]).iterdir()) == [INPUTS, "whole"]
+    assert sorted(path.name for path in Path(first[0]).iterdir()) == [CONTENTS, INPUTS, "whole"]
 
 
 def test_what_the_killed_have_left_is_cleared_away_and_nothing_else(

@@ -33,7 +33,16 @@ class Recipe:
 
 def text_files(edits: Iterable[Edit]) -> dict[str, tuple[str, int]]:
     """Text and mode of files that must be there before packages are configured, because an initrd is made of them."""
-    return {edit.path: (edit.content.decode(), edit.mode) for edit in edits if isinstance(edit, WriteFile)}
+    files = (edit for edit in edits if isinstance(edit, WriteFile) and edit.volume == "root")
+    return {file.path: (file.content.decode(), file.mode) for file in files if _is_text(file.content)}
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def needs_accel(architecture: str) -> bool:
@@ -53,8 +62,8 @@ def bake(
 ) -> Path:
     """The directory with the layer (root.tar, and boot.tar where there is a boot volume) of a resolution on `lower`."""
     inputs = {
-        "recipe": recipe.digest("bake"),
-        "tools": {"dpkg": recipe.version("dpkg")},
+        "recipe": recipe.digest("bake", "run.py", "sandbox.py"),
+        "tools": {"dpkg": recipe.version("dpkg"), "tar": recipe.version("tar")},
         "architecture": wanted.architecture,
         "epoch": resolution.epoch,
         "debs": [deb.sha256 for deb in resolution.debs],

@@ -43,6 +43,8 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
             for pattern in _LIBRARIES:
                 for folder in whole.glob(pattern):
                     shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True, dirs_exist_ok=True)
+            for loader in whole.glob("usr/lib/ld-linux-*"):
+                shutil.copy2(loader, tree / "usr/lib", follow_symlinks=False)
             _copy_programs(deb, whole, tree)
             shutil.rmtree(whole)
         (tree / "lib64").symlink_to("usr/lib64")

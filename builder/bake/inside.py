@@ -19,6 +19,7 @@ from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
 from builder.errors import BuildError, PimuError
 from builder.run import run
+from builder.sandbox import ERROR_MARK
 
 STAGE = Path(__file__).with_name("stage")
 _INITRAMFS_STUB = "usr/sbin/update-initramfs"
@@ -36,13 +37,14 @@ def main() -> None:
     try:
         bake(spec, Path(sys.argv[1]).parent)
     except PimuError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{ERROR_MARK}{error}\n")
         raise SystemExit(error.exit_code) from error
 
 
 def bake(spec: BakeSpec, work: Path) -> None:
     """Make the layer of `spec`, using `work`, an empty directory but for the spec."""
     binfmt.enable(spec.architecture)
+    _hide_dpkg_settings(work)
     lower, boot = _extract_lower(spec, work)
     _unpack(spec, work, lower)
     layers = [work / "unpacked", lower]
@@ -87,6 +89,14 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
     run(["chroot", root, *command], env=environment)
 
 
+def _hide_dpkg_settings(work: Path) -> None:
+    """The host's /etc/dpkg may say path-exclude, and what it excludes would be missing in the layer."""
+    nothing = work / "nothing"
+    nothing.mkdir()
+    if Path("/etc/dpkg").is_dir():
+        run(["mount", "--bind", nothing, "/etc/dpkg"])
+
+
 def _extract_lower(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
     lower, boot = work / "lower", work / "boot"
     for folder, name in ((lower, ROOT_TAR), (boot, BOOT_TAR)):
@@ -106,7 +116,11 @@ def _unpack(spec: BakeSpec, work: Path, lower: Path) -> None:
         with machine(root, None, None):
             run(
                 ["dpkg", f"--root={root}", *forced, "--no-triggers", "--unpack", *spec.debs],
-                env={"DEBIAN_FRONTEND": "noninteractive", "SOURCE_DATE_EPOCH": str(spec.epoch)},
+                env={  # HOME: ~/.dpkg.cfg
+                    "DEBIAN_FRONTEND": "noninteractive",
+                    "HOME": "/nonexistent",
+                    "SOURCE_DATE_EPOCH": str(spec.epoch),
+                },
             )
         for name, (text, mode) in spec.files.items():
             path = root / name.lstrip("/")

@@ -94,7 +94,7 @@ def _changes(
 
 
 def _file_states(plan: Plan, states: States) -> tuple[FileState, ...]:
-    last = {f"{edit.volume}:{edit.path}": edit for edit in plan.edits}
+    last = {f"{edit.volume}:{edit.path}": edit for edit in (*plan.base_edits, *plan.edits)}
     found = {}
     for key, edit in last.items():
         state = FileState(volume=edit.volume, feature=edit.feature, origin=edit.origin, **states[key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.features.context import Context
 from builder.model.settings import PackagesSource
 
-_GUEST_NEEDS = ("qemu-system-x86", "qemu-utils")
+_GUEST_NEEDS = ("qemu-system-x86", "qemu-utils", "socat")
 
 
 def packages(context: Context) -> tuple[str, ...]:

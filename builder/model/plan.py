@@ -61,7 +61,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`base_edits` are made before the base's packages are configured, for its initrd is made of them."""
+    """`base_edits` are made before the base's packages are configured too, for its initrd is made of them."""
 
     settings: NodeSettings
     base: Base
@@ -77,7 +77,7 @@ class Plan:
     notes: tuple[Note, ...]
 
     def golden_edits(self) -> tuple[Edit, ...]:
-        return tuple(edit for edit in self.edits if edit.scope == "golden")
+        return (*self.base_edits, *(edit for edit in self.edits if edit.scope == "golden"))
 
     def node_edits(self) -> tuple[Edit, ...]:
         return tuple(edit for edit in self.edits if edit.scope == "node")

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from builder.errors import ConfigurationError
 from builder.features import FEATURES
 from builder.features.context import Context
 from builder.features.packages import packages
@@ -90,9 +91,15 @@ def _guest_disk(context: Context) -> GuestDisk | None:
 
 
 def _own_files(context: Context, overlay: str, feature: str) -> Iterator[Edit]:
-    """Files of overlays/bases/NAME or overlays/guests/NAME; most have none."""
+    """Files of overlays/bases/NAME or overlays/guests/NAME; most have none. They are the same for every node."""
     asking = replace(context, feature=feature)
     for file in context.overlays.get(overlay, ()):
+        if file.is_template:
+            raise ConfigurationError(
+                f"is a template, and a {feature} is shared by all nodes",
+                where=file.origin,
+                hint="write it out, or put it into overlays/roles/",
+            )
         yield asking.overlay_file(file, scope="golden", origin=file.origin)
 
 

@@ -14,7 +14,7 @@ __all__ = ["Cache", "Pin", "fetch"]
 
 def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: bool = False) -> None:
     """Bring all pins into the cache. Raises DownloadError: offline with something missing, or the download fails."""
-    missing = {pin.sha256: pin for pin in pins if not cache.holds(pin.sha256, pin.size)}
+    missing = {pin.sha256: pin for pin in pins if not cache.use(pin.sha256, pin.size)}
     if not missing:
         return
     if offline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,13 @@ class Cache:
         """Whether the file is there with its size: after a power cut a right name may hold too few bytes."""
         path = self.path(sha256)
         return path.is_file() and path.stat().st_size == size
+
+    def use(self, sha256: str, size: int) -> bool:
+        """`holds`, and remember when: what was not used for long may be pruned."""
+        held = self.holds(sha256, size)
+        if held:
+            os.utime(self.path(sha256))
+        return held
 
     def entries(self) -> Iterator[Path]:
         if self.files.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -11,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 
 from builder import __version__
-from builder.errors import DownloadError
+from builder.errors import DiskFullError, DownloadError
+from builder.locks import held
 from builder.model.progress import Advance, Progress
+from builder.run import stopping
 from builder.sources.cache import CHUNK, Cache
 from builder.sources.pins import Pin
 
@@ -23,6 +25,7 @@ _CONNECTIONS = 6
 _ATTEMPTS = 5
 _TIMEOUT = (20, 60)
 _PAUSE = 1.0  # seconds, doubled before each further attempt
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -38,8 +41,8 @@ def download(pins: Collection[Pin], cache: Cache, progress: Progress) -> None:
     total = sum(pin.size for pin in pins)
     cache.files.mkdir(parents=True, exist_ok=True)
     progress.step("fetch", f"{len(pins)} files, {total / 1e6:.0f} MB")
-    stop = threading.Event()
     with progress.bar("fetch", total=total) as advance, ThreadPoolExecutor(_CONNECTIONS) as pool, _session() as session:
+        stop = threading.Event()
         futures = [pool.submit(_fetch_one, session, pin, cache, advance, stop) for pin in pins]
         try:
             for future in as_completed(futures):
@@ -61,7 +64,7 @@ def _session() -> requests.Session:
 
 def _fetch_one(session: requests.Session, pin: Pin, cache: Cache, advance: Advance, stop: threading.Event) -> None:
     target = cache.path(pin.sha256)
-    with FileLock(target.with_suffix(".lock")):
+    with held(target.with_suffix(".lock")):
         if cache.holds(pin.sha256, pin.size):
             advance(pin.size)
             return
@@ -75,7 +78,8 @@ def _fetch_one(session: requests.Session, pin: Pin, cache: Cache, advance: Advan
                     raise DownloadError(
                         f"{reason} ({_ATTEMPTS} attempts)", where=pin.url, hint="check the network, or try later"
                     ) from reason
-                if stop.wait(_PAUSE * 2**attempt * random.uniform(0.5, 1.0)):  # noqa: S311  (jitter)
+                pause = _PAUSE * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311  (jitter)
+                if stopping.is_set() or stop.wait(pause):
                     raise DownloadError("stopped", where=pin.url) from reason
         part.rename(target)
         target.with_suffix(".lock").unlink(missing_ok=True)
@@ -88,7 +92,7 @@ def _receive(session: requests.Session, pin: Pin, part: Path, advance: Advance, 
             _refuse_status(response, pin, stop)
             with part.open("wb") as file:
                 while chunk := response.raw.read(CHUNK):
-                    if stop.is_set():
+                    if stop.is_set() or stopping.is_set():
                         raise DownloadError("stopped", where=pin.url)
                     received += len(chunk)
                     if received > pin.size:
@@ -99,6 +103,10 @@ def _receive(session: requests.Session, pin: Pin, part: Path, advance: Advance, 
                 file.flush()
                 os.fsync(file.fileno())
     except (requests.RequestException, OSError) as broken:
+        if isinstance(broken, OSError) and broken.errno in _NO_ROOM:
+            raise DiskFullError(
+                "no room for the download", where=str(part), hint="make room, or set PIMU_CACHE"
+            ) from broken
         if isinstance(broken, OSError) and not isinstance(broken, requests.RequestException) and broken.filename:
             raise
         advance(-received)

@@ -9,3 +9,8 @@ qmp() {
         sleep 1
     } | socat -t 1 - "UNIX-CONNECT:/run/pimu-guest/$1"
 }
+
+# guest_status SOCKET: running, io-error (paused by a full disk: see werror in guest-run), ...; nothing when QEMU is gone.
+guest_status() {
+    qmp "$1" query-status 2>/dev/null | sed -n 's/.*"status": "\([^"]*\)".*/\1/p'
+}
