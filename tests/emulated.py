@@ -4,11 +4,14 @@ emulation from the first byte to the last. `python -m tests.emulated dpkg|apt SP
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +37,9 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Bakes:
-    """Directories of two layers of the same packages on the same base, and the seconds that the fast one took."""
+    """Directories of two layers of the same packages on the same base."""
 
     fast: Path
-    seconds: float
     slow: Path
 
 
@@ -65,33 +67,57 @@ def ingredients(packages: Sequence[str], folder: Path) -> Ingredients:
     return Ingredients(plan, packages or plan.packages, lower, resolver, downloads, folder)
 
 
-def bake_fast(given: Ingredients) -> tuple[Path, float]:
-    """The builder's layer, made anew, and the seconds from nothing but the base and the packages' files to its tar."""
-    store = Store(given.folder / "store")
+@dataclass(frozen=True)
+class Seconds:
+    """`install`: unpacking and configuring alone. `whole`: all of it, from the base and the packages' files, initrd
+    included, to the layer's tar; of apt, the command."""
+
+    install: float
+    whole: float
+
+
+class Stopwatch(Silent):
+    """Reads the lines of progress that a bake writes at the beginning of each of its stages."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+
+    def step(self, name: str, text: str) -> None:
+        if match := re.search(r"([\d.]+) s  (\w+)", text):
+            self.stages[match[2]] = float(match[1])
+
+    def install(self) -> float:
+        return self.stages.get("initrd", self.stages["pack"]) - self.stages["unpack"]
+
+
+def bake_fast(given: Ingredients) -> tuple[Path, Seconds]:
+    """The builder's layer, made anew."""
+    store, progress = Store(given.folder / "store"), Stopwatch()
     store.root.mkdir()
     (store.root / "accel").symlink_to(cache.default_root() / "accel")  # made once per suite, not per bake
     begun = time.monotonic()
-    bakery = Bakery(given.resolver, given.downloads, store, Silent())
+    bakery = Bakery(given.resolver, given.downloads, store, progress)
     layer = bakery.add_packages(given.plan.settings.base, given.plan.base, given.lower, given.packages)
     assert layer is not None
-    return layer, time.monotonic() - begun
+    return layer, Seconds(progress.install(), time.monotonic() - begun)
 
 
 def bake_both(packages: Sequence[str], folder: Path) -> Bakes:
     """The builder's layer, and the one that dpkg makes in a chroot by emulation alone."""
     given = ingredients(packages, folder)
-    fast, seconds = bake_fast(given)
+    fast, _ = bake_fast(given)
     slow = folder / "slow"
     slow.mkdir()
     _inside(given, slow, "dpkg")
-    return Bakes(fast, seconds, slow)
+    return Bakes(fast, slow)
 
 
-def apt_seconds(given: Ingredients) -> tuple[int, float]:
-    """How many packages, and the seconds that `apt-get install` of their files takes in a chroot by emulation."""
+def install_slowly(given: Ingredients) -> tuple[int, Seconds]:
+    """How many packages, and what `apt-get install` of their files takes in a chroot by emulation."""
     out = given.folder / "apt"
     out.mkdir()
-    return len(_inside(given, out, "apt").debs), float((out / "seconds").read_text())
+    count = len(_inside(given, out, "apt").debs)
+    return count, Seconds(**json.loads((out / "seconds.json").read_text()))
 
 
 def _inside(given: Ingredients, out: Path, how: str) -> Resolution:
@@ -132,11 +158,26 @@ def install_with_apt(spec: BakeSpec, work: Path) -> None:
     for deb in spec.debs:
         shutil.copy(deb, debs / f"{Path(deb).name}.deb")
     names = [f"/srv/{deb.name}" for deb in debs.glob("*.deb")]
-    words = ("--yes", "--quiet", "--no-install-recommends", "-o", "APT::Sandbox::User=root")
+    words = ("--yes", "--no-install-recommends", "-o", "APT::Sandbox::User=root", "-o", "Dpkg::Use-Pty=0")
+    said: list[tuple[float, str]] = []
     with machine(root, boot, spec.boot_mount):
         begun = time.monotonic()
-        chroot(root, ["apt-get", *words, "install", *names], spec.epoch)
-        Path(spec.out, "seconds").write_text(str(time.monotonic() - begun))
+        run(
+            ["chroot", root, "sh", "-c", 'exec "$@" 1>&2', "sh", "apt-get", *words, "install", *names],
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+            on_line=lambda line: said.append((time.monotonic() - begun, line)),
+        )
+        whole = time.monotonic() - begun
+    unpacks = next(second for second, line in said if line.startswith(("Selecting", "Preparing")))
+    install = whole - unpacks - sum(_initrds([*said, (whole, "")]))
+    Path(spec.out, "seconds.json").write_text(json.dumps({"install": install, "whole": whole}))
+
+
+def _initrds(said: Sequence[tuple[float, str]]) -> Iterator[float]:
+    """From each line that announces an initrd to the next line."""
+    for (begun, line), (ended, _) in itertools.pairwise(said):
+        if line.startswith("update-initramfs: Generating"):
+            yield ended - begun
 
 
 def bake(spec: BakeSpec, work: Path) -> None:

@@ -16,16 +16,45 @@ from builder.sources import Cache
 from builder.store import Store
 
 ACCEL_PACKAGES = (
-    *("bash", "coreutils", "cpio", "dash", "debianutils", "diffutils", "dpkg", "findutils", "grep", "gzip", "kmod"),
-    *("mawk", "openssh-client", "perl-base", "python3", "sed", "systemd", "tar", "udev", "xz-utils", "zstd"),
+    *(
+        "bash",
+        "bsdutils",
+        "coreutils",
+        "cpio",
+        "dash",
+        "debianutils",
+        "diffutils",
+        "dpkg",
+        "findutils",
+        "grep",
+        "gzip",
+        "kmod",
+    ),
+    *(
+        "libc-bin",
+        "mawk",
+        "openssh-client",
+        "passwd",
+        "perl-base",
+        "python3",
+        "sed",
+        "systemd",
+        "tar",
+        "udev",
+        "xz-utils",
+        "zstd",
+    ),
     "?exact-name(dracut-install)",  # Debian 13 has it
 )
 
 _SOME = {
+    "bsdutils": ("usr/bin/logger",),
     "dpkg": ("usr/bin/dpkg-divert", "usr/bin/dpkg-statoverride", "usr/bin/dpkg-trigger", "usr/bin/update-alternatives"),
     "dracut-install": ("usr/lib/dracut/dracut-install",),  # collects the initrd's kernel modules
     "kmod": ("usr/sbin/depmod",),
+    "libc-bin": ("usr/bin/getent",),
     "openssh-client": ("usr/bin/ssh-keygen",),
+    "passwd": ("usr/sbin/groupadd", "usr/sbin/useradd", "usr/sbin/usermod"),
     "systemd": ("usr/bin/journalctl", "usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles"),
     "udev": ("usr/bin/systemd-hwdb",),  # takes half a minute of emulation
 }
@@ -56,10 +85,13 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
 
 
 def set_aside(source: Path, tree: Path, whose: str) -> None:
-    """Put a dpkg-query where the one of stage/foreign finds it."""
+    """Put what `source` has of dpkg and dpkg-query where those of stage/foreign find them."""
     target = tree / "usr/libexec" / f"pimu-{whose}"
-    target.mkdir(parents=True)
-    shutil.copy2(source / "usr/bin/dpkg-query", target)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("dpkg", "dpkg-query"):
+        program = source / "usr/bin" / name
+        if program.exists() and not (target / name).exists():
+            shutil.copy2(program, target)
 
 
 def _copy_programs(deb: Deb, whole: Path, tree: Path) -> None:

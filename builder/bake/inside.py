@@ -14,7 +14,7 @@ from pathlib import Path
 from builder.bake import binfmt
 from builder.bake.accel import set_aside
 from builder.bake.elf import foreign_files
-from builder.bake.mounts import bind, machine, overlay
+from builder.bake.mounts import bind, machine, overlay, workroom
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
 from builder.errors import BuildError, PimuError
@@ -45,6 +45,7 @@ def bake(spec: BakeSpec, work: Path) -> None:
     """Make the layer of `spec`, using `work`, an empty directory but for the spec."""
     binfmt.enable(spec.architecture)
     _hide_dpkg_settings(work)
+    work = workroom(work, _needed_bytes(spec))
     lower, boot = _extract_lower(spec, work)
     _unpack(spec, work, lower)
     layers = [work / "unpacked", lower]
@@ -87,6 +88,12 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
         "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
     }
     run(["chroot", root, *command], env=environment)
+
+
+def _needed_bytes(spec: BakeSpec) -> int:
+    """The base unpacked, the packages unpacked, and what lies over them for a while; rather more than less."""
+    base = 0 if spec.lower is None else Path(spec.lower, ROOT_TAR).stat().st_size
+    return 2 * base + 6 * sum(Path(deb).stat().st_size for deb in spec.debs) + (256 << 20)
 
 
 def _hide_dpkg_settings(work: Path) -> None:
@@ -162,9 +169,7 @@ def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
             elif _stands_in(name, layers) and not target.exists():
                 shutil.copy2(source, target, follow_symlinks=False)
     for layer in layers if foreign else []:
-        if (layer / "usr/bin/dpkg-query").exists():
-            set_aside(layer, top, "tree")
-            break
+        set_aside(layer, top, "tree")
     return top
 
 

@@ -22,6 +22,29 @@ def in_user_namespace() -> bool:
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 
+def workroom(work: Path, needed: int) -> Path:
+    """A folder for trees of about `needed` bytes: in memory, where three times that is free, as that is faster and ends
+    with the namespace; else `work` itself.
+
+    Not in a user namespace: the overlay's marks are user xattrs there, which tmpfs has from Linux 6.6 on only.
+    """
+    if in_user_namespace() or available_memory() < 3 * needed:
+        return work
+    room = work / "memory"
+    room.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", f"mode=755,nr_inodes=2m,size={2 * needed}", "tmpfs", room])
+    return room
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping (proc_meminfo(5)), within the limit of our control group (cgroups(7))."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min(free, int(text)) if text.isdecimal() else free
+
+
 @contextmanager
 def overlay(work: Path, lowers: Sequence[Path], upper: Path) -> Iterator[Path]:
     """The tree of `lowers` (topmost first) with writes going to `upper`, mounted at `work`/merged.
