@@ -116,19 +116,19 @@ def _libarchive() -> Finding:
 
 
 def _foreign_programs() -> Finding:
-    why = "the few programs of the Pi's packages that must run while they are configured"
-    if binfmt.host_architecture() == "arm64":
-        return Finding("qemu-user", "ok", "this machine is arm64", "nothing", why)
-    if not binfmt.rule("arm64").exists():
+    why = "the few programs of foreign packages, the Pi's or its guest's, that must run while they are configured"
+    foreign = "amd64" if binfmt.host_architecture() == "arm64" else "arm64"
+    rule, needed = binfmt.rule(foreign), f"a rule for {foreign}"
+    if not rule.exists():
         remedy = f"{_SETUP} qemu-user-static (Debian 12) or qemu-user-binfmt (Debian 13)"
-        return Finding("qemu-user", "missing", f"no {binfmt.rule('arm64')}", "a rule for arm64", why, remedy)
-    if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
-        return Finding("qemu-user", "ok", "registered", "a rule for arm64", why)
+        return Finding("qemu-user", "missing", f"no {rule}", needed, why, remedy)
+    if Path("/proc/sys/fs/binfmt_misc", rule.stem).exists():
+        return Finding("qemu-user", "ok", "registered", needed, why)
     where = "--user --map-root-user --mount" if os.geteuid() else "--mount"
     # Linux 6.7 gives every user namespace a binfmt_misc of its own; before, only root can mount it.
     mounting = ["mount", "-t", "binfmt_misc", "binfmt_misc", "/proc/sys/fs/binfmt_misc"]
     if run(["unshare", *where.split(), *mounting], check=False).returncode == 0:
-        return Finding("qemu-user", "ok", "registered when needed", "a rule for arm64", why)
+        return Finding("qemu-user", "ok", "registered when needed", needed, why)
     remedy = "as root: systemctl restart systemd-binfmt, or build with sudo"
     return Finding("qemu-user", "missing", "not registered, kernel < 6.7", "a registered rule", why, remedy)
 

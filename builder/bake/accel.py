@@ -1,7 +1,8 @@
 """The tree of host programs that lies over a foreign system while its packages are configured, for speed.
 
 A program is here when its answer does not depend on the machine it runs on, and when nothing copies it into the system:
-so no dpkg and no dpkg-query, no ldconfig, and nothing that initramfs hooks copy (kmod, udevadm, busybox, blkid).
+so no ldconfig, of dpkg and dpkg-query only the questions of stage/foreign, and nothing that initramfs hooks copy (kmod,
+udevadm, busybox, blkid).
 """
 
 from __future__ import annotations
@@ -15,38 +16,10 @@ from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
 
-ACCEL_PACKAGES = (
-    *(
-        "bash",
-        "bsdutils",
-        "coreutils",
-        "cpio",
-        "dash",
-        "debianutils",
-        "diffutils",
-        "dpkg",
-        "findutils",
-        "grep",
-        "gzip",
-        "kmod",
-    ),
-    *(
-        "libc-bin",
-        "mawk",
-        "openssh-client",
-        "passwd",
-        "perl-base",
-        "python3",
-        "sed",
-        "systemd",
-        "tar",
-        "udev",
-        "xz-utils",
-        "zstd",
-    ),
-    "?exact-name(dracut-install)",  # Debian 13 has it
+_WHOLE = (
+    *("bash", "coreutils", "cpio", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip", "mawk"),
+    *("perl-base", "python3", "sed", "tar", "xz-utils", "zstd"),
 )
-
 _SOME = {
     "bsdutils": ("usr/bin/logger",),
     "dpkg": ("usr/bin/dpkg-divert", "usr/bin/dpkg-statoverride", "usr/bin/dpkg-trigger", "usr/bin/update-alternatives"),
@@ -58,17 +31,21 @@ _SOME = {
     "systemd": ("usr/bin/journalctl", "usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles"),
     "udev": ("usr/bin/systemd-hwdb",),  # takes half a minute of emulation
 }
+ACCEL_PACKAGES = tuple(f"?exact-name({name})" for name in sorted((*_WHOLE, *_SOME)))
+"""As apt's patterns: one that a suite does not have (dracut-install before Debian 13) is no error."""
+
 _ANSWERS_FOR_ITS_MACHINE = {"arch", "nproc", "uname"}
 _LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib/python3.*/lib-dynload")
 
 
 def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
-    """The tree: programs of `ACCEL_PACKAGES`, and the libraries of all the packages that these need."""
+    """The tree: the programs, and the libraries of all the packages that these need."""
 
     def extract(fresh: Path) -> None:
         tree, whole = fresh / "tree", fresh / "whole"
         for deb in resolution.debs:
             run(["dpkg-deb", "-x", cache.path(deb.sha256), whole])
+            _merge_usr(whole)
             for pattern in _LIBRARIES:
                 for folder in whole.glob(pattern):
                     shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True, dirs_exist_ok=True)
@@ -82,6 +59,13 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
 
     inputs = {"recipe": recipe.digest("bake"), "debs": [deb.sha256 for deb in resolution.debs]}
     return store.make("accel", inputs, extract) / "tree"
+
+
+def _merge_usr(whole: Path) -> None:
+    """Packages before Debian 13 have programs and libraries in /bin and /lib."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if (whole / name).is_dir() and not (whole / name).is_symlink():
+            shutil.copytree(whole / name, whole / "usr" / name, symlinks=True, dirs_exist_ok=True)
 
 
 def set_aside(source: Path, tree: Path, whose: str) -> None:
@@ -98,7 +82,7 @@ def _copy_programs(deb: Deb, whole: Path, tree: Path) -> None:
     """Of a package that is named with some programs only, a link such as depmod's to kmod becomes a file."""
     if deb.name in _SOME:
         programs = [whole / name for name in _SOME[deb.name]]
-    elif deb.name in ACCEL_PACKAGES or deb.name.startswith("python3"):
+    elif deb.name in _WHOLE or deb.name.startswith("python3"):
         programs = [path for folder in ("usr/bin", "usr/sbin") for path in sorted((whole / folder).glob("*"))]
     else:
         return
