@@ -254,7 +254,11 @@ def accel(tmp_path: Path) -> Path:
     """Host programs: one for a program that the tree has, one for a program that it lacks."""
     tree = furnish(
         tmp_path / "accel",
-        {"usr/bin/greet": b"#!/bin/sh\necho of the host\n", "usr/bin/lacking": b"#!/bin/sh\necho host\n"},
+        {
+            "programs/usr/bin/greet": b"#!/bin/sh\necho of the host\n",
+            "programs/usr/bin/lacking": b"#!/bin/sh\necho host\n",
+            "libraries": None,
+        },
     )
     for program in tree.rglob("usr/bin/*"):
         program.chmod(0o755)

@@ -69,7 +69,7 @@ def bake(
         "debs": [deb.sha256 for deb in resolution.debs],
         "essential": list(resolution.essential),
         "lower": lower.name if lower else None,
-        "accel": accel.parent.name if accel else None,
+        "accel": accel.name if accel else None,
         "boot_mount": wanted.boot_mount,
         "files": dict(wanted.files),
         "commands": [list(command) for command in wanted.commands],

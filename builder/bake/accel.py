@@ -16,6 +16,8 @@ from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
 
+PROGRAMS, LIBRARIES = "programs", "libraries"
+
 _WHOLE = (
     *("bash", "coreutils", "cpio", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip", "mawk"),
     *("perl-base", "python3", "sed", "tar", "xz-utils", "zstd"),
@@ -39,26 +41,27 @@ _LIBRARIES = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib/python3.*/lib-dynload
 
 
 def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
-    """The tree: the programs, and the libraries of all the packages that these need."""
+    """Two trees in a directory: the programs, and the libraries of all the packages that these need."""
 
     def extract(fresh: Path) -> None:
-        tree, whole = fresh / "tree", fresh / "whole"
+        programs, libraries, whole = fresh / PROGRAMS, fresh / LIBRARIES, fresh / "whole"
         for deb in resolution.debs:
             run(["dpkg-deb", "-x", cache.path(deb.sha256), whole])
             _merge_usr(whole)
             for pattern in _LIBRARIES:
                 for folder in whole.glob(pattern):
-                    shutil.copytree(folder, tree / folder.relative_to(whole), symlinks=True, dirs_exist_ok=True)
+                    target = libraries / folder.relative_to(whole)
+                    shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
             for loader in whole.glob("usr/lib/ld-linux-*"):
-                shutil.copy2(loader, tree / "usr/lib", follow_symlinks=False)
-            _copy_programs(deb, whole, tree)
+                shutil.copy2(loader, libraries / "usr/lib", follow_symlinks=False)
+            _copy_programs(deb, whole, programs)
             shutil.rmtree(whole)
-        (tree / "lib64").symlink_to("usr/lib64")
-        for folder in (tree, *(path for path in tree.rglob("*") if path.is_dir() and not path.is_symlink())):
+        (libraries / "lib64").symlink_to("usr/lib64")
+        for folder in (path for path in fresh.rglob("*") if path.is_dir() and not path.is_symlink()):
             folder.chmod(0o755)  # an overlay shows the topmost one's mode, and ours would be this user's umask's
 
     inputs = {"recipe": recipe.digest("bake"), "debs": [deb.sha256 for deb in resolution.debs]}
-    return store.make("accel", inputs, extract) / "tree"
+    return store.make("accel", inputs, extract)
 
 
 def _merge_usr(whole: Path) -> None:

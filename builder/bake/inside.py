@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.bake import binfmt
-from builder.bake.accel import set_aside
+from builder.bake.accel import LIBRARIES, PROGRAMS, set_aside
 from builder.bake.elf import foreign_files
 from builder.bake.mounts import bind, machine, overlay, workroom
 from builder.bake.pack import pack
@@ -25,7 +25,7 @@ STAGE = Path(__file__).with_name("stage")
 _INITRAMFS_STUB = "usr/sbin/update-initramfs"
 _INITRAMFS_WANTED = "run/initramfs-wanted"
 _INITRD = "run/initrd"
-_PROGRAMS = (Path("usr/bin"), Path("usr/sbin"), Path("usr/lib/dracut"))
+_PROGRAM_FOLDERS = (Path("usr/bin"), Path("usr/sbin"), Path("usr/lib/dracut"))
 
 # What configures the rest, in the order in which it can: debootstrap's second stage does the same.
 _CORE = (("base-passwd", "base-files"), ("libc6", "perl-base", "mawk", "debconf", "dpkg"))
@@ -50,9 +50,10 @@ def bake(spec: BakeSpec, work: Path) -> None:
     _unpack(spec, work, lower)
     layers = [work / "unpacked", lower]
     stand_ins = _stand_ins(spec, work, layers)
-    if _configure(spec, work, [stand_ins, *layers], boot):
+    above = [stand_ins] if spec.accel is None else [stand_ins, work / LIBRARIES]
+    if _configure(spec, work, [*above, *layers], boot):
         (stand_ins / _INITRAMFS_STUB).unlink()
-        _make_initrds(spec, work, [stand_ins, work / "configured", *layers], boot)
+        _make_initrds(spec, work, [*above, work / "configured", *layers], boot)
     else:
         (work / "initrds").mkdir()
     layers = [work / "initrds", work / "configured", *layers]
@@ -115,7 +116,7 @@ def _extract_lower(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
 
 def _unpack(spec: BakeSpec, work: Path, lower: Path) -> None:
     say(f"unpack {len(spec.debs)} packages")
-    accel = [] if spec.accel is None else [bind(Path(spec.accel), work / "accel")]
+    accel = [] if spec.accel is None else [bind(Path(spec.accel, name), work / name) for name in (PROGRAMS, LIBRARIES)]
     with overlay(work, [*accel, lower], work / "unpacked") as root:
         if spec.lower is None:
             _lay_foundation(root, spec.essential)
@@ -159,7 +160,7 @@ def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
     would do what they do not do on the Pi.
     """
     top = work / "stand-ins"
-    foreign = [] if spec.accel is None else [STAGE / "foreign", work / "accel"]
+    foreign = [] if spec.accel is None else [STAGE / "foreign", work / PROGRAMS]
     for tree in [STAGE / "all", *foreign]:
         for source in tree.rglob("*"):
             name = source.relative_to(tree)
@@ -174,7 +175,7 @@ def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
 
 
 def _stands_in(name: Path, layers: Sequence[Path]) -> bool:
-    is_program = name.parent in _PROGRAMS and name.name != "policy-rc.d"
+    is_program = name.parent in _PROGRAM_FOLDERS and name.name != "policy-rc.d"
     return not is_program or any(os.path.lexists(layer / name) for layer in layers)
 
 

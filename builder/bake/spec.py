@@ -13,7 +13,7 @@ ROOT_TAR, BOOT_TAR = "root.tar", "boot.tar"
 class BakeSpec:
     """All paths are absolute on the host.
 
-    `lower`: directory with the layer to build on (root.tar, boot.tar), or None for a bootstrap. `accel`: tree of host
+    `lower`: directory with the layer to build on (root.tar, boot.tar), or None for a bootstrap. `accel`: trees of host
     programs, or None where nothing is foreign. `files`: text and mode, written before packages are configured, by
     absolute path in the tree. `commands`: run in the finished tree, one after the other. `out`: gets root.tar and,
     where `boot_mount` is given, boot.tar.
