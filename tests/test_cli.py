@@ -200,7 +200,8 @@ def wait():
 
 sys.exit(main(["wait"]))
 """
-        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+        argv = ["env", "--default-signal", sys.executable, "-c", program]  # a shell's background jobs ignore SIGINT
+        process = subprocess.Popen(argv, stderr=subprocess.PIPE)
         pid_file = tmp_path / "pid"
         while not (pid_file.exists() and pid_file.read_text().strip()):
             assert process.poll() is None

@@ -37,8 +37,8 @@ def workshop(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(workshop: Path) -> subprocess.Popen[bytes]:
     words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--output", str(workshop / "output")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "builder", *words],
+    return subprocess.Popen(  # a shell's background jobs ignore SIGINT, and so would ours
+        ["env", "--default-signal", sys.executable, "-m", "builder", *words],
         cwd=SHIPPED,
         env=environment({"PIMU_CACHE": str(workshop / "cache")}),
         stderr=subprocess.PIPE,

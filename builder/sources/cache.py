@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class Cache:
         """`holds`, and remember when: what was not used for long may be pruned."""
         held = self.holds(sha256, size)
         if held:
-            os.utime(self.path(sha256))
+            with suppress(PermissionError):  # another user's file in a shared cache
+                os.utime(self.path(sha256))
         return held
 
     def entries(self) -> Iterator[Path]:
