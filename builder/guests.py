@@ -35,7 +35,7 @@ def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progres
     """The blobs of a baked guest: its qcow2, with kernel and initrd where QEMU is to load them."""
     inputs = {
         "recipe": recipe.digest("guests.py", "disk", "model", "tree.py"),
-        "tools": {"mke2fs": recipe.version("mke2fs", "-V"), "qemu-img": recipe.version("qemu-img")},
+        "tools": recipe.versions(("mke2fs", "-V"), ("qemu-img", "--version")),
         "layer": layer.name,
         "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],
         "disk": [disk.name, disk.size, disk.has_kernel],

@@ -24,7 +24,7 @@ from builder.run import run
 from tests.emulated import ROOT, bake_fast, ingredients, install_slowly
 
 FEW = ("nmon", "tmux", "iptables", "dnsmasq-base")
-RUNS = 5
+RUNS = 9
 BUILD = (sys.executable, "-m", "builder")
 WORDS = ("--role", "worker", "--quiet", "--project", str(ROOT))
 SHARED = ("accel", "guests", "layers", "sha256")

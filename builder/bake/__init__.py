@@ -63,7 +63,7 @@ def bake(
     """The directory with the layer (root.tar, and boot.tar where there is a boot volume) of a resolution on `lower`."""
     inputs = {
         "recipe": recipe.digest("bake", "run.py", "sandbox.py"),
-        "tools": {"dpkg": recipe.version("dpkg"), "tar": recipe.version("tar")},
+        "tools": recipe.versions(("dpkg", "--version"), ("tar", "--version")),
         "architecture": wanted.architecture,
         "epoch": resolution.epoch,
         "debs": [deb.sha256 for deb in resolution.debs],

@@ -47,12 +47,9 @@ def make_golden(
     edits = plan.golden_edits()
     inputs = {
         "recipe": recipe.digest("disk", "tree.py", "model"),
-        "tools": {
-            "mke2fs": recipe.version("mke2fs", "-V"),
-            "mkfs.fat": recipe.version("mkfs.fat", "--help"),
-            "mtools": recipe.version("mcopy"),
-            "sfdisk": recipe.version("sfdisk"),
-        },
+        "tools": recipe.versions(
+            ("mke2fs", "-V"), ("mkfs.fat", "--help"), ("mcopy", "--version"), ("sfdisk", "--version")
+        ),
         "layers": [layer.name for layer in layers],
         "blobs": {name: blob.parent.name for name, blob in blobs.items()},
         "edits": [repr(replace(edit, feature="", origin="")) for edit in edits],
@@ -72,6 +69,7 @@ def make_golden(
             path = trees[edit.volume].apply(edit, blobs)
             states[f"{edit.volume}:{edit.path}"] = state(path, trees[edit.volume].entries.get(path))
         root_size = _write_disk(plan, trees, fresh, epoch)
+        run(["fallocate", "--dig-holes", fresh / _IMAGE])  # mke2fs writes zeros, and every node would copy them
         _copy_metadata(fresh, plan.layout)
         facts = {
             "epoch": epoch,
