@@ -77,11 +77,12 @@ def node_image(
     """
     node = plan.settings.name
     image, manifest, total = (output / f"{node}.{suffix}" for suffix in ("img", "manifest.json", "img.sha256"))
-    _require_room(output, golden.image if not image.exists() else golden.metadata)
+    may_be_there = image.exists()
+    _require_room(output, golden.metadata if may_be_there else golden.image)
     with _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
-        copying = pool.submit(copy_golden, golden, fresh) if not image.exists() else None
+        copying = None if may_be_there else pool.submit(copy_golden, golden, fresh)
         seed = {"guest-seed": _seed(plan, golden.epoch, work)} if plan.seed else {}
         stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work)
         text = Manifest(

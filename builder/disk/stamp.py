@@ -97,6 +97,6 @@ def _file_states(plan: Plan, states: States) -> tuple[FileState, ...]:
     last = {f"{edit.volume}:{edit.path}": edit for edit in (*plan.base_edits, *plan.edits)}
     found = {}
     for key, edit in last.items():
-        state = FileState(volume=edit.volume, feature=edit.feature, origin=edit.origin, **states[key])
-        found[edit.volume, state.path] = state
+        file = FileState(volume=edit.volume, feature=edit.feature, origin=edit.origin, **states[key])
+        found[edit.volume, file.path] = file
     return tuple(found[key] for key in sorted(found))
