@@ -1,7 +1,5 @@
 """`python -m builder`."""
 
-import sys
+from builder.cli import program
 
-from builder.cli import main
-
-sys.exit(main())
+program()

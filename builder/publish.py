@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from builder import guests
 from builder.disk import chunks
+from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
-from builder.disk.stamp import copy_golden, stamp
+from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError, DiskFullError
 from builder.model.lock import Resolution
 from builder.model.manifest import ImageFacts, Manifest
@@ -82,7 +83,7 @@ def node_image(
     with _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
-        copying = None if may_be_there else pool.submit(copy_golden, golden, fresh)
+        copying = None if may_be_there else pool.submit(copy_sparse, golden.image, fresh)
         seed = {"guest-seed": _seed(plan, golden.epoch, work)} if plan.seed else {}
         stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work)
         text = Manifest(
@@ -97,7 +98,7 @@ def node_image(
         if changed:
             if copying is None:
                 _require_room(output, golden.image)
-                copy_golden(golden, fresh)
+                copy_sparse(golden.image, fresh)
             else:
                 copying.result()
             chunks.apply(stamped.delta, fresh)

@@ -310,6 +310,16 @@ def test_edits_are_the_same_bytes_at_another_time(disk: Path, tmp_path: Path) ->
     assert len(sums) == 1
 
 
+def test_contents_of_boot_are_where_they_are_said_to_be(disk: Path) -> None:
+    """With nothing but them: a stamp takes everything else for metadata, which edits may look at."""
+    paths = [path for path, _ in boot_tree().files()]
+    image = disk.read_bytes()
+    contents = b"".join(image[start:end] for start, end in fat.content_extents(disk, BOOT, paths))
+    padded = (entry.read() + bytes(-entry.size % 512) for _, entry in boot_tree().files())
+    assert contents == b"".join(padded)
+    assert fat.content_extents(disk, BOOT, []) == []
+
+
 def test_edits_of_boot(scratch: Path, tmp_path: Path) -> None:
     old, new = boot_tree(), boot_tree()
     changes: list[tuple[str, Entry | None]] = [

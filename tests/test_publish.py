@@ -51,7 +51,7 @@ from tests.planned import plan_of
 
 folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", output], check=True)
-golden = Golden(folder / "golden.img", folder / "golden.img", 0, 0, [], {}, {})
+golden = Golden(folder, 0, 0, [], {})
 try:
     node_image(plan_of(folder), golden, {}, {}, output=output, project=folder, sha256=False)
 except DiskFullError as full:
@@ -246,7 +246,7 @@ def test_what_is_no_hash_opens_no_account(plan: Plan, golden: Golden, project: P
 def test_a_folder_without_room_is_said_before_anything_is_written(project_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "small"
     output.mkdir()
-    (project_folder / "golden.img").write_bytes(b"x" * 3 * MIB)
+    (project_folder / "disk.img").write_bytes(b"x" * 3 * MIB)
     program = (sys.executable, "-c", NO_ROOM, project_folder, output)
     said = run(["unshare", "--mount", "--map-root-user", *program], env={"PYTHONPATH": str(ROOT)}).text.splitlines()
     assert said == [

@@ -50,19 +50,51 @@ def difference(golden: Path, old: Path, new: Path) -> Delta:
     A block that was a hole is compared with the golden image's: it may have been written with zeros.
     """
     size = old.stat().st_size
-    delta: dict[int, bytes] = {}
     with (
         golden.open("rb", buffering=0) as all_data,
         old.open("rb", buffering=0) as before,
         new.open("rb", buffering=0) as after,
     ):
         held = set(_data_windows(before.fileno(), size, BLOCK))
-        for number in sorted({*_data_windows(after.fileno(), size, BLOCK), *held}):
-            start = number * BLOCK
-            block = os.pread(after.fileno(), BLOCK, start)
-            if block != os.pread((before if number in held else all_data).fileno(), BLOCK, start):
-                delta[start] = block
-    return delta
+        filled = set(_data_windows(after.fileno(), size, BLOCK)) - held
+        changed = dict(_changed(before.fileno(), after.fileno(), sorted(held)))
+        changed.update(_changed(all_data.fileno(), after.fileno(), sorted(filled)))
+    return dict(sorted(changed.items()))
+
+
+def _changed(before: int, after: int, blocks: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Those of the blocks, given by number, that differ. Neighbours are read at once: most are alike."""
+    for first, count in _runs(blocks):
+        start, length = first * BLOCK, count * BLOCK
+        old, new = os.pread(before, length, start), os.pread(after, length, start)
+        if old == new:
+            continue
+        for offset in range(0, len(new), BLOCK):
+            block = new[offset : offset + BLOCK]
+            if block != old[offset : offset + BLOCK]:
+                yield start + offset, block
+
+
+def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First block and number of blocks of each sequence without a gap, a chunk long at most."""
+    first, count = 0, 0
+    for block in blocks:
+        if count and block == first + count and count < CHUNK_SIZE // BLOCK:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = block, 1
+    if count:
+        yield first, count
+
+
+def blocks_outside(image: Path, end: int, extents: Sequence[tuple[int, int]]) -> Delta:
+    """The blocks before `end`, a block's start, that are neither holes nor altogether inside one of the extents."""
+    inside = {block for first, last in extents for block in range(-(-first // BLOCK), last // BLOCK)}
+    with image.open("rb", buffering=0) as file:
+        blocks = sorted(set(_data_windows(file.fileno(), end, BLOCK)) - inside)
+        return {number * BLOCK: os.pread(file.fileno(), BLOCK, number * BLOCK) for number in blocks}
 
 
 def apply(delta: Delta, image: Path) -> None:
@@ -76,7 +108,13 @@ def _digest(chunk: bytes | bytearray) -> str:
 
 
 def _data_windows(descriptor: int, size: int, window: int) -> Iterator[int]:
-    """Numbers of the windows of so many bytes that are not holes altogether (lseek(2), SEEK_DATA)."""
+    """Numbers of the windows of so many bytes that are not holes altogether."""
+    for start, end in data_extents(descriptor, size):
+        yield from range(start // window, (end - 1) // window + 1)
+
+
+def data_extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Start and end of what is not a hole (lseek(2), SEEK_DATA)."""
     position = 0
     while position < size:
         try:
@@ -84,4 +122,4 @@ def _data_windows(descriptor: int, size: int, window: int) -> Iterator[int]:
         except OSError:  # ENXIO: nothing but a hole until the end
             return
         position = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield from range(start // window, (position - 1) // window + 1)
+        yield start, position

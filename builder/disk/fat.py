@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +59,23 @@ def edit(
 
 def read_file(image: Path, start: int, path: str) -> bytes:
     return run(["mtype", "-i", _volume(image, start), f"::/{path}"]).stdout
+
+
+def content_extents(image: Path, start: int, paths: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the contents of these files are: offsets in the image of first byte and end of each run of clusters."""
+    if not paths:
+        return []
+    with image.open("rb") as file:
+        file.seek(start)
+        head = file.read(512)
+    # fatgen103: BPB_BytsPerSec, BPB_SecPerClus, BPB_RsvdSecCnt, BPB_NumFATs; BPB_FATSz32
+    sector, sectors_per_cluster, reserved, fats = struct.unpack_from("<HBHB", head, 11)
+    (fat_sectors,) = struct.unpack_from("<I", head, 36)
+    data, cluster = start + (reserved + fats * fat_sectors) * sector, sectors_per_cluster * sector
+    names = [f"::/{path}" for path in paths]
+    runs = re.findall(r" <(\d+)(?:-(\d+))?>", run(["mshowfat", "-i", _volume(image, start), *names]).text)
+    # The first cluster of a volume is number 2.
+    return [(data + (int(first) - 2) * cluster, data + (int(last or first) - 1) * cluster) for first, last in runs]
 
 
 def _copy(image: Path, start: int, files: Sequence[Path], folder: str, epoch: int) -> None:

@@ -21,23 +21,35 @@ from builder.store import Store
 from builder.tree import Entry, Tree
 
 _IMAGE, _METADATA, _FACTS = "disk.img", "metadata.img", "golden.json"
+_INDEX = "{}.json"
 States = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """`metadata` is the image without what is in the files of its root volume: all that an edit looks at or changes.
+    """`metadata` is the image without what is in its files: all that an edit looks at or changes.
 
-    `states` are the golden edits' results by `volume:path of the edit`, `index` the trees by volume.
+    `states` are the golden edits' results by `volume:path of the edit`.
     """
 
-    image: Path
-    metadata: Path
+    folder: Path
     epoch: int
     root_size: int
     chunks: list[str]
     states: States
-    index: Mapping[str, Sequence[Sequence[Any]]]
+
+    @property
+    def image(self) -> Path:
+        return self.folder / _IMAGE
+
+    @property
+    def metadata(self) -> Path:
+        return self.folder / _METADATA
+
+    def index(self, volume: Volume) -> list[list[Any]]:
+        """Rows of `Tree.of_index`. Tens of thousands: read when somebody wants them."""
+        rows: list[list[Any]] = json.loads((self.folder / _INDEX.format(volume)).read_text())
+        return rows
 
 
 def make_golden(
@@ -70,18 +82,19 @@ def make_golden(
             states[f"{edit.volume}:{edit.path}"] = state(path, trees[edit.volume].entries.get(path))
         root_size = _write_disk(plan, trees, fresh, epoch)
         run(["fallocate", "--dig-holes", fresh / _IMAGE])  # mke2fs writes zeros, and every node would copy them
-        _copy_metadata(fresh, plan.layout)
+        _copy_metadata(fresh, plan.layout, trees["boot"])
         facts = {
             "epoch": epoch,
             "root_size": root_size,
             "chunks": chunks.digests(fresh / _IMAGE),
             "states": states,
-            "index": {volume: tree.index() for volume, tree in trees.items()},
         }
+        for volume, tree in trees.items():
+            (fresh / _INDEX.format(volume)).write_text(json.dumps(tree.index()))
         (fresh / _FACTS).write_text(json.dumps(facts))
 
     made = store.make("golden", inputs, make)
-    return Golden(image=made / _IMAGE, metadata=made / _METADATA, **json.loads((made / _FACTS).read_text()))
+    return Golden(made, **json.loads((made / _FACTS).read_text()))
 
 
 def _boot_tree(layers: Sequence[Path], epoch: int) -> Tree:
@@ -128,14 +141,14 @@ def _write_disk(plan: Plan, trees: Mapping[Volume, Tree], fresh: Path, epoch: in
     return root_size
 
 
-def _copy_metadata(fresh: Path, layout: Layout) -> None:
-    """Everything before the root volume, and what e2image(8) takes for metadata of it, with the zeros as holes."""
+def _copy_metadata(fresh: Path, layout: Layout, boot: Tree) -> None:
+    """What e2image(8) takes for metadata of the root volume, and all before it but the files' contents; else holes."""
     image, full, metadata, start = fresh / _IMAGE, fresh / "full.img", fresh / _METADATA, layout.root_start
     run(["e2image", "-r", "-o", str(start), "-O", str(start), image, full])
-    window = [f"count={start}", "iflag=count_bytes", "conv=notrunc,sparse"]
-    run(["dd", f"if={image}", f"of={full}", "bs=1M", *window, "status=none"])
     run(["cp", "--sparse=always", full, metadata])
     full.unlink()
+    contents = fat.content_extents(image, layout.boot_start, [path for path, _ in boot.files()])
+    chunks.apply(chunks.blocks_outside(image, start, contents), metadata)
 
 
 def state(path: str, entry: Entry | None) -> dict[str, Any]:
