@@ -16,8 +16,8 @@ help: ## this list
 setup: ## install what is missing: Debian packages, .venv, the nodes' ssh key
 	@builder/setup/setup.sh
 
-image: setup ## build the image of NODE (node-003) in ROLE (worker)
-	$(BIN)/pimu-build $(NODE) --role $(ROLE)
+image: setup ## build the image of NODE (node-003); one without a file in profiles/nodes/ is a ROLE (worker)
+	$(BIN)/pimu-build $(NODE) $(if $(wildcard profiles/nodes/$(NODE).yaml),,--role $(ROLE))
 
 boot: setup ## open the console of NODE's image on an emulated Pi
 	$(BIN)/pimu-build boot output/$(NODE).img
@@ -32,7 +32,7 @@ test: lint ## lint and every test but the long ones; boots the image
 	$(BIN)/pytest $(TWO) -m "not soak"
 
 test-fast: setup ## the tests that need no disk, root or QEMU
-	$(BIN)/pytest -q -m "$(FAST)"
+	$(BIN)/pytest -q $(TWO) -m "$(FAST)"
 
 soak: setup ## the long tests
 	$(BIN)/pytest -m soak

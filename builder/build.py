@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import guests, publish
+from builder import doctor, guests, publish
 from builder.bases import Bakery, packages_name, packages_source, system_name
 from builder.cache import in_use
 from builder.disk.golden import Golden, make_golden
@@ -64,6 +64,7 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
     plans = make_plans(project, nodes, options.role, options.base)
     for plan in plans:
         packages_source(plan.settings.base, plan.base)
+    publish.require_secrets(plans, project.root)
     publish.prepare_folder(options.output)
     with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
         kitchen = _Kitchen(project, options, progress)
@@ -94,6 +95,7 @@ class _Kitchen:
         with _pool(self._options.jobs) as submit:
             pending_disks = {name: submit(self._guest_disk, plan) for name, plan in disks.items()}
             pending_bases = {name: submit(self._bakery.base, plan) for name, plan in bases.items()}
+            doctor.require_mke2fs()
             made_disks = {name: future.result() for name, future in pending_disks.items()}
             made_bases = {name: future.result() for name, future in pending_bases.items()}
         goldens = {}

@@ -15,7 +15,7 @@ from typing import Literal
 from builder import recipe
 from builder.appliance import appliance_kernel, kvm_usable
 from builder.bake import binfmt
-from builder.errors import PimuError
+from builder.errors import MissingToolError, PimuError
 from builder.run import run, which
 
 State = Literal["ok", "missing", "slow"]
@@ -49,9 +49,15 @@ class Tool:
     minimum: tuple[int, ...] = ()
 
 
+E2FSPROGS = Tool(
+    ("mke2fs", "debugfs", "e2fsck", "e2image"),
+    "e2fsprogs",
+    "the root volume; older ones write the time of day into it (Debian 12 has 1.47.2 in bookworm-backports)",
+    option="-V",
+    minimum=(1, 47, 1),
+)
 TOOLS = (
-    Tool(("mke2fs", "debugfs", "e2fsck", "e2image"), "e2fsprogs", "the root volume; older ones write the time of day "
-         "into it (Debian 12 has 1.47.2 in bookworm-backports)", option="-V", minimum=(1, 47, 1)),
+    E2FSPROGS,
     Tool(("mkfs.fat", "fsck.fat"), "dosfstools", "the boot volume", option="--help"),
     Tool(("mcopy", "mmd", "mdel", "mattrib"), "mtools", "files on the boot volume, without a mount"),
     Tool(("sfdisk",), "fdisk", "the partition table"),
@@ -86,6 +92,13 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
         _space("free space, cache", cache, _CACHE_SPACE, "downloads, layers and golden images"),
         _space("free space, output", output, _OUTPUT_SPACE, "finished images"),
     )
+
+
+def require_mke2fs() -> None:
+    """What everybody has, and often too old; to be found out before minutes of baking. Raises MissingToolError."""
+    for finding in (_tool(E2FSPROGS), _libarchive()):
+        if finding.state == "missing":
+            raise MissingToolError(f"{finding.name} {finding.found}, needed is {finding.needed}", hint=finding.remedy)
 
 
 def _tool(tool: Tool) -> Finding:

@@ -20,9 +20,10 @@ from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError, DiskFullError
+from builder.model.edits import PatchText
 from builder.model.lock import Resolution
 from builder.model.manifest import ImageFacts, Manifest
-from builder.model.patches import Resolve, SecretRef
+from builder.model.patches import Record, Resolve, SecretRef
 from builder.model.plan import Plan
 from builder.plan import as_data
 from builder.sources.cache import sha256_of
@@ -30,6 +31,16 @@ from builder.sources.cache import sha256_of
 _HEADROOM = 64 << 20
 _CRYPT_HASH = re.compile(r"\$[^:\s]+")
 """crypt(5), prefix and no colon: an empty field in shadow(5) would be an account without a password."""
+
+
+def require_secrets(plans: Sequence[Plan], project: Path) -> None:
+    """What a node's stamp will ask for must be there before minutes of baking. Raises ConfigurationError."""
+    resolve = _resolve_secrets(project)
+    patches = [edit.patch for plan in plans for edit in plan.edits if isinstance(edit, PatchText)]
+    for patch in patches:
+        for field in patch.fields if isinstance(patch, Record) else ():
+            if isinstance(field, SecretRef):
+                resolve(field)
 
 
 def prepare_folder(output: Path) -> None:

@@ -156,7 +156,7 @@ class Tree:
             case SetMode() if old is not None:
                 return replace(old, mode=edit.mode, uid=edit.uid, gid=edit.gid)
             case PatchText() if old is not None and old.kind == "file":
-                text = edit.patch.apply(old.read().decode("utf-8", "surrogateescape"), secrets)
+                text = _patched(edit, old, secrets)
                 content = text.encode("utf-8", "surrogateescape")
                 return Entry.of_bytes(content, self.epoch, old.mode, old.uid, old.gid)
         raise _impossible(edit, "the base has no such file")
@@ -209,6 +209,13 @@ class Tree:
                         tar.addfile(info, file)
                 else:
                     tar.addfile(info)
+
+
+def _patched(edit: PatchText, old: Entry, secrets: Resolve) -> str:
+    try:
+        return edit.patch.apply(old.read().decode("utf-8", "surrogateescape"), secrets)
+    except ConfigurationError as error:
+        raise error if error.where else _impossible(edit, error.message) from error
 
 
 def _impossible(edit: Edit, reason: str) -> ConfigurationError:

@@ -47,10 +47,16 @@ def bare_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pimu(project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+def pimu(project_folder: Path, command_line: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """pimu(WORD...): the command line in a project and with a cache of its own; returns the exit status."""
     monkeypatch.chdir(project_folder)
     monkeypatch.setenv("PIMU_CACHE", str(project_folder / "cache"))
+    return command_line
+
+
+@pytest.fixture
+def command_line() -> Iterator[Callable[..., int]]:
+    """command_line(WORD...): where the test is; the signals' handlers come back at its end."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield lambda *words: main(words)
     for number, handler in before.items():

@@ -1,43 +1,52 @@
-"""One small wrong project for each thing that can be wrong: the error must be the one in expect.txt, word for word.
+"""One small wrong project for each thing that can be wrong: what the command says must be what is in expect.txt, word
+for word, and nothing may have been written.
 
 A folder in tests/bad/ holds files that are laid over the shipped project, and may hold
     command.txt   the command, when it is not `pimu-build node-003 --role worker`
     remove.txt    paths that are taken away
+    status.txt    the exit status, when it is not 3
 PROJECT in expect.txt stands for the project's folder.
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from builder.errors import ConfigurationError
-from builder.plan import make_plan
-from builder.project import Project
 from tests.conftest import SHIPPED
 
 BAD = Path(__file__).parent / "bad"
 CASES = sorted(folder for folder in BAD.iterdir() if folder.is_dir())
-COMMAND_WORDS = ("boot", "cache", "doctor", "plan", "verify")
+ABOUT = ("command.txt", "expect.txt", "remove.txt", "status.txt")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input_is_one_clear_error(case: Path, bare_folder: Path, request: pytest.FixtureRequest) -> None:
+def test_bad_input_is_one_clear_error(
+    case: Path,
+    bare_folder: Path,
+    command_line: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     _furnish(case, bare_folder)
     before = _snapshot(bare_folder.parent)
+    monkeypatch.chdir(bare_folder)
+    monkeypatch.setenv("PIMU_CACHE", str(bare_folder / "cache"))
+    command = _text(case / "command.txt", "pimu-build node-003 --role worker")
 
-    with pytest.raises(ConfigurationError) as caught:
-        _plan(_text(case / "command.txt", "pimu-build node-003 --role worker"), bare_folder)
+    status = command_line(*shlex.split(command)[1:])
 
-    said = str(caught.value).replace(str(bare_folder), "PROJECT") + "\n"
+    output, errors = capsys.readouterr()
+    said = errors.replace(str(bare_folder), "PROJECT").removeprefix("error: ")
     if request.config.getoption("--renew-golden"):
         (case / "expect.txt").write_text(said)
     assert said == _text(case / "expect.txt")
-    assert caught.value.exit_code == 3
+    assert (status, output) == (int(_text(case / "status.txt", "3")), "")
     assert _snapshot(bare_folder.parent) == before
 
 
@@ -49,23 +58,10 @@ def _furnish(case: Path, folder: Path) -> None:
             shutil.copytree(SHIPPED / name, folder / name, symlinks=True)
         else:
             (folder / name).symlink_to(SHIPPED / name)
-    ignored = shutil.ignore_patterns("command.txt", "expect.txt", "remove.txt")
+    ignored = shutil.ignore_patterns(*ABOUT)
     shutil.copytree(case, folder, symlinks=True, dirs_exist_ok=True, ignore=ignored)
     for name in _text(case / "remove.txt").split():
         (folder / name).unlink()
-
-
-def _plan(command: str, folder: Path) -> None:
-    """What the command does before anything is fetched or written."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("nodes", nargs="+")
-    parser.add_argument("--role")
-    asked = parser.parse_args(shlex.split(command)[1:])
-    project = Project(folder, COMMAND_WORDS)
-    resolved = [project.settings(node, asked.role) for node in asked.nodes]
-    project.identities(resolved)
-    for node in resolved:
-        make_plan(node, project.overlays, project.seed)
 
 
 def _text(file: Path, default: str = "") -> str:

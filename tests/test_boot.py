@@ -74,6 +74,7 @@ SYSTEM = {
     "bridge-stp": "0",
     "bridge-address": "10.0.2.15/24",
     "bridge-ports": "eth0\ntap0",
+    "interfaces": "br0\neth0\nlo\ntap0",
     "machine-id": "0123456789abcdef0123456789abcdef",
     "host-keys": "a  /etc/ssh/ssh_host_ecdsa_key\nb  /etc/ssh/ssh_host_ed25519_key\nc  /etc/ssh/ssh_host_rsa_key",
     "report": '{"node": "node-003", "steps": {"grow": {"status": "done"}, "swap": {"status": "degraded"}}}',
@@ -86,6 +87,7 @@ SYSTEM = {
 }
 GUEST = {
     "unit": "active",
+    "restarts": "0",
     "process": "/usr/bin/qemu-system-x86_64 pimu-guest",
     "heard-on": "tap0",
     "ssh": "SSH-2.0-OpenSSH_10.0p2 Debian-7",
@@ -127,6 +129,7 @@ def test_a_good_system_passes_every_check() -> None:
         ("bridge-stp", "1", "br0 spanning tree"),
         ("bridge-address", "", "br0 address"),
         ("bridge-ports", "tap0", "br0 port"),
+        ("interfaces", "br0\nlo\nvirbr0", "bridges of libvirt"),
         ("machine-id", "uninitialized", "machine-id"),
         ("host-keys", "", "ssh host keys"),
         ("report", "", "report"),
@@ -163,6 +166,7 @@ def test_the_guest_is_found_by_its_mac_address() -> None:
 def test_waiting_for_the_guest_ends_when_it_is_up_or_never_will_be() -> None:
     assert guest_is_settled(GUEST)
     assert guest_is_settled({**GUEST, "log": "", "unit": "failed"})
+    assert guest_is_settled({**GUEST, "log": "", "heard-on": "", "restarts": "3"})
     assert not guest_is_settled({**GUEST, "heard-on": ""})
     assert not guest_is_settled({**GUEST, "ssh": ""})
 

@@ -12,6 +12,7 @@ import pytest
 from builder import doctor, recipe, run
 from builder.cli import main, texts
 from builder.doctor import TOOLS, Tool, examine
+from builder.errors import MissingToolError
 
 PACKAGES = (Path(__file__).parents[1] / "builder/setup/packages.txt").read_text()
 
@@ -78,6 +79,13 @@ def test_set_up_installs_all_that_is_looked_for() -> None:
     listed = {line.split()[0].partition("/")[0] for line in PACKAGES.splitlines() if line and line[0] != "#"}
     of_every_debian = {"dpkg", "apt", "util-linux", "mount", "coreutils"}
     assert {tool.package for tool in (*TOOLS, doctor.ROOTLESS)} - of_every_debian <= listed
+
+
+def test_an_old_mke2fs_is_refused_before_anything_is_baked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "E2FSPROGS", replace(doctor.E2FSPROGS, minimum=(99, 0)))
+    with pytest.raises(MissingToolError, match=r"e2fsprogs .*, needed is >= 99.0\n  make setup") as old:
+        doctor.require_mke2fs()
+    assert old.value.exit_code == 5
 
 
 def test_text_and_json_tell_the_same(findings: dict[str, doctor.Finding]) -> None:

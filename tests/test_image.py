@@ -13,6 +13,7 @@ from builder.build import Built
 from builder.model.edits import WriteFile
 from builder.model.manifest import Manifest
 from builder.run import run
+from tests.planned import plan_of
 from tests.target import Target, unpack_ext4, unpack_initrd
 
 pytestmark = pytest.mark.disk
@@ -58,6 +59,12 @@ def test_the_boot_volume_is_as_planned(built: Built, manifest: Manifest) -> None
     volume_id = f"{built.plan.layout.boot_volume_id:08X}"
     assert (facts["LABEL"], facts["VERSION"], facts["TYPE"]) == (built.plan.layout.boot_label, "FAT32", "vfat")
     assert facts["UUID"] == f"{volume_id[:4]}-{volume_id[4:]}"
+
+
+def test_the_firmware_has_its_stages_and_the_device_tree(target: Target) -> None:
+    """What the Pi 4's boot ROM and firmware ask for by name (raspberrypi.com, boot folder contents)."""
+    for name in ("start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb"):
+        assert (target.boot / name).stat().st_size > 4096
 
 
 def test_the_firmware_is_told_clock_kernel_and_root(target: Target, built: Built) -> None:
@@ -153,6 +160,30 @@ def test_no_program_of_the_guest_is_for_another_machine(target: Target, tmp_path
     assert foreign(unpack_initrd(guest / "initrd.img", tmp_path / "initrd"), "amd64") == []
 
 
+def test_the_guests_disk_has_no_identity(target: Target, tmp_path: Path) -> None:
+    """All nodes share it."""
+    raw = tmp_path / "disk.raw"
+    run(["qemu-img", "convert", "-O", "raw", target.tree / "usr/share/pimu/guest/base.qcow2", raw])
+    unpack_ext4(raw, 0, tmp_path / "tree")
+    etc = tmp_path / "tree/etc"
+    assert not (etc / "machine-id").exists() or (etc / "machine-id").read_bytes() in (b"", b"uninitialized\n")
+    assert not list(etc.glob("ssh/ssh_host_*"))
+    assert not (tmp_path / "tree/var/lib/systemd/random-seed").exists()
+    assert not list((tmp_path / "tree/home").iterdir())
+    names = (path.read_text() for path in (etc / "hostname", etc / "hosts") if path.exists())
+    assert not [text for text in names if "003" in text]
+    assert {line.split(":")[1] for line in (etc / "shadow").read_text().splitlines()} <= {"*", "!", "!*"}
+
+
+def test_libvirt_starts_nothing_by_itself(target: Target) -> None:
+    system = target.tree / "etc/systemd/system"
+    for unit in ("libvirtd-tcp.socket", "libvirtd-tls.socket", "libvirt-guests.service"):
+        assert (system / unit).readlink() == Path("/dev/null")
+    assert (target.tree / "etc/libvirt/qemu/networks/default.xml").is_file()
+    assert not list((target.tree / "etc/libvirt/qemu/networks/autostart").glob("*"))
+    assert target.run("systemctl is-enabled libvirtd.service").output.strip() == "disabled"
+
+
 def foreign(folder: Path, architecture: str) -> list[str]:
     programs = {}
     for path in folder.rglob("*"):
@@ -217,6 +248,28 @@ def test_networkmanager_reads_its_connections(target: Target, built: Built) -> N
     assert asked.status == 0, asked.output
     words = asked.output.lower().splitlines()
     assert {"type=bridge", "controller=br0", f"cloned-mac-address={built.plan.identity.bridge_mac}"} <= set(words)
+
+
+@pytest.mark.parametrize("setting", ["mac: derived", "mac: inherit"])
+def test_the_pis_programs_read_what_this_node_does_not_use(target: Target, project_folder: Path, setting: str) -> None:
+    """A static address, br0 with eth0's MAC, an enclosure that trims."""
+    node = f"""\
+bridge: {{{setting}, ipv4: {{address: 192.168.7.3/24, gateway: 192.168.7.1, dns: [192.168.7.1]}}}}
+trim: {{enclosures: ["152d:0578"]}}
+"""
+    plan = plan_of(project_folder, node=node)
+    written = {edit.path: edit.content.decode() for edit in plan.edits if isinstance(edit, WriteFile)}
+    rules = {path: text for path, text in written.items() if path.endswith(".rules")}
+    connections = {path: text for path, text in written.items() if path.endswith(".nmconnection")}
+    assert rules
+    assert connections
+    here = "".join(f"cat >{path} <<'END'\n{text}END\n" for path, text in (rules | connections).items())
+    offline = "".join(f"nmcli --offline connection modify connection.zone '' <{path}\n" for path in connections)
+
+    asked = target.run(f"set -e\n{here}udevadm verify {' '.join(rules)}\n{offline}")
+
+    assert asked.status == 0, asked.output
+    assert "address1=192.168.7.3/24" in asked.output
 
 
 def test_dpkg_finds_its_packages_whole(target: Target, built: Built) -> None:

@@ -215,7 +215,10 @@ def test_a_version_keeps_its_last_digit_without_quotes() -> None:
     ("model", "text", "error"),
     [
         (Swap, "size: big\nreserve: 33%\n", "f.yaml:1: size: is not a size; write for example 64GiB or 512MiB"),
-        (Swap, "size: -1\nreserve: 33%\n", "f.yaml:1: size: is not greater than or equal to 0"),
+        (Swap, "size: -1\nreserve: 33%\n", "f.yaml:1: size: is less than 64MiB"),
+        (Swap, "size: 64\nreserve: 33%\n", "f.yaml:1: size: would be 64 bytes; write 64MiB or 64GiB"),
+        (Trim, "calendar: every minute\nenclosures: []\n", "f.yaml:1: calendar: is not a calendar event such as"),
+        (Trim, 'calendar: "*:0/2\\n[Service]"\nenclosures: []\n', "f.yaml:1: calendar: is not a calendar event"),
         (Swap, "size: 1GiB\nreserve: 133%\n", "f.yaml:2: reserve: is not a share such as 33%, and is not a size"),
         (Swap, "reserve: 33%\n", "f.yaml:1: size: is missing"),
         (Swap, "sise: 1GiB\nreserve: 33%\n", "f.yaml:1: sise: is not a known key\n  did you mean size?"),
@@ -230,10 +233,10 @@ def test_schema_faults(model: type[Strict], text: str, error: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "value"),
-    [("33%", "33%"), ("16GiB", 16 << 30), ("16G", 16 << 30), ("512 MiB", 512 << 20), ("4096", 4096)],
+    [("33%", "33%"), ("16GiB", 16 << 30), ("16G", 16 << 30), ("512 MiB", 512 << 20), ("4194304", 4 << 20)],
 )
 def test_reserve_is_a_share_or_bytes(written: str, value: object) -> None:
-    assert validate(Swap, parse(f"size: 0\nreserve: {written}\n", "f.yaml")).reserve == value
+    assert validate(Swap, parse(f"size: 1GiB\nreserve: {written}\n", "f.yaml")).reserve == value
 
 
 NODE: dict[str, Any] = {

@@ -139,7 +139,8 @@ def test_node_wins_over_role_wins_over_the_base_s_defaults(bare_folder: Path) ->
     [
         ("worker", None, None, "worker"),
         ("worker", "server", None, "server"),
-        ("worker", "server", "worker", "worker"),
+        ("worker", "server", "server", "server"),
+        ("worker", None, "server", "server"),
         (None, None, "server", "server"),
     ],
 )
@@ -154,7 +155,7 @@ def test_who_says_the_role(
     assert Project(bare_folder).settings("node-003", asked).settings.role == role
 
 
-@pytest.mark.parametrize(("node", "guest"), [("node-003", "k3s-003"), ("attic", "k3s-attic"), ("node", "k3s-node")])
+@pytest.mark.parametrize(("node", "guest"), [("node-003", "k3s-003"), ("attic", "attic-k3s"), ("003", "003-k3s")])
 def test_a_node_without_a_file_is_derived_from_its_name(bare_folder: Path, node: str, guest: str) -> None:
     settings = Project(bare_folder).settings(node, "worker").settings
     assert (settings.name, settings.hostname, settings.guest_hostname) == (node, node, guest)

@@ -206,6 +206,34 @@ def test_the_console_talks_to_the_guest_and_lets_go(room: Room) -> None:
     assert console.wait(timeout=5) == 0
 
 
+def test_a_qemu_that_fails_is_reported_and_one_that_ends_is_not(room: Room) -> None:
+    ended = "EXIT_CODE=exited EXIT_STATUS={} SERVICE_RESULT={} /usr/lib/pimu/guest-ended"
+    room.run(ended.format(0, "success"))
+    assert not room.path("/var/lib/pimu/report/guest.json").exists()
+    room.run(ended.format(1, "exit-code"))
+    assert room.report("guest") | {"status": "failed", "reason": "QEMU ended: exited 1"} == room.report("guest")
+
+
+def test_a_long_log_is_cut_by_its_owner_not_by_root(room: Room) -> None:
+    """QEMU's account may put a link where the log was; root would follow it."""
+    logs, prize = room.path("/var/log/pimu"), room.path("/root-only")
+    logs.mkdir(parents=True)
+    os.chown(logs, GUEST_ID, GUEST_ID)
+    prize.write_text("mine")
+    prize.chmod(0o600)
+    log = logs / "guest-serial.log"
+    log.write_bytes(bytes(33 * MIB) + b"last words")
+    os.chown(log, GUEST_ID, GUEST_ID)
+    (logs / "guest-serial.log.1").symlink_to("/root-only")
+    room.run("/usr/lib/pimu/guest-watch", succeeds=False)
+    assert prize.read_text() == "mine"
+
+    (logs / "guest-serial.log.1").unlink()
+    room.run("/usr/lib/pimu/guest-watch")
+    assert log.stat().st_size == 0
+    assert (logs / "guest-serial.log.1").read_bytes().endswith(b"last words")
+
+
 @pytest.mark.parametrize(
     ("ram", "swap", "asked", "given"),
     [

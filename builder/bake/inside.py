@@ -18,7 +18,7 @@ from builder.bake.mounts import bind, machine, overlay, workroom
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
 from builder.errors import BuildError, PimuError
-from builder.run import run
+from builder.run import PATH, run
 from builder.sandbox import ERROR_MARK
 
 STAGE = Path(__file__).with_name("stage")
@@ -81,14 +81,18 @@ _BEGUN = time.monotonic()
 
 
 def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
-    """Run a program of the tree in the tree, with the environment of a package's configuration."""
+    """Run a program of the tree in the tree, with the environment of a package's configuration and nothing of ours: a
+    TMPDIR of the builder's is no folder there, and no script is to know who builds."""
     environment = {
+        "PATH": PATH,
+        "HOME": "/root",
         "DEBCONF_NONINTERACTIVE_SEEN": "true",
         "DEBIAN_FRONTEND": "noninteractive",
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
     }
-    run(["chroot", root, *command], env=environment)
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    run(["env", "--ignore-environment", *settings, "chroot", root, *command])
 
 
 def _needed_bytes(spec: BakeSpec) -> int:

@@ -23,6 +23,7 @@ done
 
 pid=$(systemctl show --property=MainPID --value pimu-guest.service)
 printf '@@ unit\n%s\n' "$(systemctl is-active pimu-guest.service)"
+printf '@@ restarts\n%s\n' "$(systemctl show --property=NRestarts --value pimu-guest.service)"
 printf '@@ process\n%s\n' "$(readlink "/proc/$pid/exe") $(stat --format=%U "/proc/$pid")"
 printf '@@ heard-on\n%s\n' "$heard"
 printf '@@ ssh\n%s\n' "$banner"

@@ -35,11 +35,13 @@ _ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a machine is made of besides its disk. `words` are added to cmdline.txt, after the serial console's."""
+    """What a machine is made of besides its disk. `words` are added to cmdline.txt, after the serial console's;
+    `ssh_port` is the host's, 0 for any that is free."""
 
     files: BootFiles
     address: StaticAddress | None = None
     words: tuple[str, ...] = ()
+    ssh_port: int = 0
     cpus: int = 2
     memory: str = "3G"
 
@@ -53,18 +55,18 @@ class Wiring:
             *("-append", " ".join([self.files.cmdline, CONSOLE, *self.words])),
             *("-drive", f"if=none,id=ssd,file={disk},format=qcow2,discard=unmap,detect-zeroes=unmap"),
             *("-device", "virtio-blk-pci,drive=ssd", "-device", "virtio-rng-pci"),
-            *("-netdev", f"user,id=lan,{_lan(self.address)}"),
+            *("-netdev", f"user,id=lan,{_lan(self.address, self.ssh_port)}"),
             *("-device", f"virtio-net-pci,id=cable,netdev=lan,mac={PORT_MAC},romfile="),
             *("-serial", serial),
         ]
 
 
-def _lan(address: StaticAddress | None) -> str:
-    """QEMU's own network, in which the Pi finds the gateway that it was told; ssh is forwarded from a free port."""
+def _lan(address: StaticAddress | None, ssh_port: int) -> str:
+    """QEMU's own network, in which the Pi finds the gateway that it was told; ssh is forwarded to it."""
     if address is None:
-        return "hostfwd=tcp:127.0.0.1:0-:22"
+        return f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
     interface = ipaddress.IPv4Interface(address.address)
-    return f"net={interface.network},host={address.gateway},hostfwd=tcp:127.0.0.1:0-{interface.ip}:22"
+    return f"net={interface.network},host={address.gateway},hostfwd=tcp:127.0.0.1:{ssh_port}-{interface.ip}:22"
 
 
 def scratch_disk(image: Path, path: Path, size: str = "16G") -> Path:
@@ -134,7 +136,7 @@ class Machine:
         """A power cut: what the disk has not acknowledged as written is gone."""
         kill(self._process)
 
-    def wait(self, what: str, done: Callable[[], bool], seconds: float) -> None:
+    def wait(self, what: str, done: Callable[[], bool], seconds: float, poll: float = _POLL) -> None:
         """Raises BuildError, with the end of the serial log, when time is over or nothing more can come."""
         deadline = time.monotonic() + seconds
         while True:
@@ -146,10 +148,11 @@ class Machine:
             if off or late or problem:
                 problem = problem or ("the machine has gone off" if off else "not yet")
                 raise BuildError(f"{what}: {problem} after {self.seconds:.0f} s; {self.log} ends in{tail(serial)}")
-            time.sleep(_POLL)
+            time.sleep(poll)
 
     def wait_for_text(self, text: str, seconds: float) -> None:
-        self.wait(f"{text!r} on the serial line", lambda: text in self.serial(), seconds)
+        """Looked for often: what comes after it may take no longer than a second."""
+        self.wait(f"{text!r} on the serial line", lambda: text in self.serial(), seconds, poll=0.05)
 
     def wait_off(self, seconds: float) -> None:
         self.wait("power-down", lambda: not self.running, seconds)

@@ -61,6 +61,7 @@ fact bridge-state contents /sys/class/net/br0/operstate
 fact bridge-stp contents /sys/class/net/br0/bridge/stp_state
 fact bridge-address sh -c "ip -4 -o address show dev br0 | tr -s ' ' | cut -d ' ' -f 4"
 fact bridge-ports ls /sys/class/net/br0/brif
+fact interfaces ls /sys/class/net
 fact port-mac contents "/sys/class/net/$PORT/address"
 fact host-keys sh -c 'sha256sum /etc/ssh/ssh_host_*_key'
 fact machine-id contents /etc/machine-id

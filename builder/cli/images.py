@@ -152,7 +152,7 @@ def boot_command(
     """
     manifest = _manifest(image)
     if not check:
-        boot.console(image, manifest)
+        boot.console(image, manifest, ctx.ensure_object(Terminal))
         return
     key = identity or project / texts.ACCESS_KEY
     if not key.is_file():

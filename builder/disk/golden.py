@@ -11,7 +11,8 @@ from typing import Any
 from builder import recipe
 from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.disk import chunks, ext4, fat, mbr
-from builder.model.edits import Volume
+from builder.errors import ConfigurationError
+from builder.model.edits import Edit, Symlink, Volume
 from builder.model.identity import derived_disk_id
 from builder.model.manifest import CHUNK_SIZE
 from builder.model.plan import Layout, Plan
@@ -80,6 +81,7 @@ def make_golden(
         for edit in edits:
             path = trees[edit.volume].apply(edit, blobs)
             states[f"{edit.volume}:{edit.path}"] = state(path, trees[edit.volume].entries.get(path))
+        _require_targets(edits, trees["root"])
         root_size = _write_disk(plan, trees, fresh, epoch)
         run(["fallocate", "--dig-holes", fresh / _IMAGE])  # mke2fs writes zeros, and every node would copy them
         _copy_metadata(fresh, plan.layout, trees["boot"])
@@ -95,6 +97,17 @@ def make_golden(
 
     made = store.make("golden", inputs, make)
     return Golden(made, **json.loads((made / _FACTS).read_text()))
+
+
+def _require_targets(edits: Sequence[Edit], root: Tree) -> None:
+    """A time zone that does not exist, a unit that the base lacks: a link to nowhere is no error to systemd."""
+    for edit in edits:
+        if isinstance(edit, Symlink) and edit.target.startswith("/usr/") and root.get(edit.target) is None:
+            raise ConfigurationError(
+                f"cannot {edit.describe()}: the image has no {edit.target}",
+                where=edit.origin,
+                hint=f"asked for by the feature {edit.feature}",
+            )
 
 
 def _boot_tree(layers: Sequence[Path], epoch: int) -> Tree:

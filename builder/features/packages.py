@@ -12,7 +12,10 @@ def packages(context: Context) -> tuple[str, ...]:
     """Names, sorted. ConfigurationError when a role with a guest has switched off what runs it."""
     wanted = {name for name, wanted in context.settings.packages.items() if wanted}
     source = context.base.source
-    present = wanted | set(source.packages if isinstance(source, PackagesSource) else ())
+    own = set(source.packages if isinstance(source, PackagesSource) else ())
+    for name in context.settings.packages.keys() & own - wanted:
+        raise context.refuse(f"{name} is part of the base, and stays", key=f"packages.{name}", hint="take the line out")
+    present = wanted | own
     missing = [name for name in _GUEST_NEEDS if name not in present]
     if context.guest is not None and missing:
         raise context.refuse(

@@ -43,11 +43,16 @@ class NamedBlock:
         return text + separator + block
 
 
+_WITH_ID = (7, 4)
+"""Fields of passwd(5) and group(5), the third of which is the id; in gshadow(5), which has four too, ours is empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of a colon-separated database (passwd(5), group(5), shadow(5), gshadow(5), subuid(5)), by first field.
 
-    A field that is a SecretRef is resolved when the patch is applied.
+    A field that is a SecretRef is resolved when the patch is applied. An account or group that is there with another
+    id is not taken over (ConfigurationError): it is a package's, and its files would change hands.
     """
 
     fields: tuple[str | SecretRef, ...]
@@ -61,7 +66,10 @@ class Record:
         lines = text.splitlines()
         record = ":".join(fields)
         for number, line in enumerate(lines):
-            if line.split(":", 1)[0] == fields[0]:
+            there = line.split(":")
+            if there[0] == fields[0]:
+                if len(there) in _WITH_ID and len(there) == len(fields) and there[2] != fields[2] and fields[2]:
+                    raise ConfigurationError(f"{fields[0]} is there already, with id {there[2]}")
                 lines[number] = record
                 break
         else:

@@ -1,6 +1,6 @@
 """What profiles/ may say, as one strict schema. Unknown keys, wrong types and impossible values are refused.
 
-Sizes are bytes (written `64GiB`, `512MiB`, `4096`); strings are never guessed from numbers.
+Sizes are bytes (written `64GiB`, `512MiB`); strings are never guessed from numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def parse_size(value: object) -> object:
         return int(match[1]) * _UNITS[match[2] or ""]
     if isinstance(value, str):
         raise ValueError("is not a size; write for example 64GiB or 512MiB")
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MIB:
+        raise ValueError(f"would be {value} bytes; write {value}MiB or {value}GiB")
     return value
 
 
@@ -34,6 +36,8 @@ def check_mac(value: object) -> object:
             raise ValueError('is not a MAC address such as "52:54:00:12:34:56"')
         if int(value[:2], 16) & 1:
             raise ValueError("is a multicast address; the first octet must be even")
+        if not value.strip("0:"):
+            raise ValueError("is no machine's address")
         return value.lower()
     return value
 
@@ -52,6 +56,26 @@ def check_ipv4(value: object) -> object:
     return value
 
 
+_SHORTHANDS = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
+_WEEKDAYS = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:(?:,|\.\.)(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun))*"
+_CALENDAR = re.compile(rf"{_SHORTHANDS}|(?:{_WEEKDAYS} )?(?:[\d*,./~-]+ )?[\d*,./]+:[\d*,./]+(?::[\d*,./]+)?")
+
+
+def check_calendar(value: object) -> object:
+    """The forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
+    if isinstance(value, str) and not _CALENDAR.fullmatch(value):
+        raise ValueError('is not a calendar event such as "*:0/2", "Mon 03:00" or weekly (systemd-analyze calendar)')
+    return value
+
+
+def check_port(value: object) -> object:
+    if isinstance(value, str) and value.startswith("wl"):
+        raise ValueError(f"{value} is Wi-Fi, and an access point takes no bridged frames; use eth0")
+    if isinstance(value, str) and not re.fullmatch(r"eth\d{1,3}", value):
+        raise ValueError(f"{value} is not a wired port; the kernel's own names are kept, so a Pi's is eth0")
+    return value
+
+
 def check_share(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"[1-9]?\d%", value):
         raise ValueError("is not a share such as 33%")
@@ -67,7 +91,7 @@ Hostname = Annotated[str, Field(pattern=rf"^{LABEL}$")]
 Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$")]
 Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
-Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]
+Calendar = Annotated[str, BeforeValidator(check_calendar)]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 
@@ -166,12 +190,12 @@ class Overclock(Strict):
 
 
 class Swap(Strict):
-    size: Size
+    size: Size = Field(ge=64 * MIB)
     reserve: Share | Size = Field(description="room left for the guest's disk: a share of the SSD, or a size")
 
 
 class Trim(Strict):
-    calendar: str
+    calendar: Calendar
     enclosures: tuple[UsbId, ...] = Field(strict=False)
 
 
@@ -182,29 +206,29 @@ class StaticAddress(Strict):
 
     @model_validator(mode="after")
     def _reachable(self) -> StaticAddress:
-        if ipaddress.IPv4Address(self.gateway) not in ipaddress.IPv4Interface(self.address).network:
+        interface, gateway = ipaddress.IPv4Interface(self.address), ipaddress.IPv4Address(self.gateway)
+        network = interface.network
+        if gateway not in network:
             raise ValueError(f"gateway {self.gateway} is not in the network of {self.address}")
+        if interface.ip == gateway:
+            raise ValueError(f"{self.address} is the gateway's own address")
+        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+            raise ValueError(f"{self.address} is the address of a network, not of a machine")
         return self
 
 
 class Bridge(Strict):
-    port: Interface
+    port: Annotated[str, BeforeValidator(check_port)]
     mac: Literal["derived", "inherit"] | Mac
     ipv4: Literal["dhcp"] | StaticAddress
-
-    @model_validator(mode="after")
-    def _wired(self) -> Bridge:
-        if self.port.startswith("wl"):
-            raise ValueError(f"{self.port} is Wi-Fi, and an access point takes no bridged frames; use eth0")
-        return self
 
 
 class GuestMachine(Strict):
     """How the role runs its guest. `memory` is `auto` or a size."""
 
-    memory: Literal["auto"] | Size
+    memory: Literal["auto"] | Annotated[Size, Field(ge=256 * MIB)]
     cpus: int = Field(ge=1, le=4)
-    tb_size: Size
+    tb_size: Size = Field(ge=32 * MIB)
     stop_timeout: int = Field(ge=10, le=3600, description="seconds to wait for a clean power-down")
     mac: Literal["derived"] | Mac
 

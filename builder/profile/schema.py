@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from builder.model.settings import MIB
 from builder.profile.document import Document, Problem, nearest, refuse
 
 KeyPath = tuple[str | int, ...]
@@ -59,6 +60,8 @@ def _problems(model: type[BaseModel], document: Document, errors: list[ErrorDeta
 def _reason(error: ErrorDetails) -> str:
     if error["type"] == "string_pattern_mismatch":
         return f"does not look like {error['ctx']['pattern'].strip('^$')}"
+    if error["type"] == "greater_than_equal" and error["ctx"]["ge"] >= MIB:
+        return f"is less than {error['ctx']['ge'] // MIB}MiB"
     text = error["msg"].removeprefix("Value error, ").replace("Input should be", "is not")
     return _REASONS.get(error["type"], text)
 

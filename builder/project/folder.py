@@ -33,6 +33,8 @@ _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overl
 _CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user"})
 _ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
 _NODE_KEYS = _ROLE_KEYS | {"role", "base"}
+_NAME_LENGTH = 59
+"""A host name's 63 (RFC 1123), less what its guest's name has more."""
 
 
 class Project:
@@ -48,7 +50,7 @@ class Project:
         missing = [name for name in _REQUIRED if not (root / name).exists()]
         if missing:
             raise ConfigurationError(
-                f"{root} is not a project folder: it has no {', '.join(missing)}",
+                f"{root.resolve()} is not a project folder: it has no {', '.join(missing)}",
                 hint="go to the project's folder, or name it with --project DIR",
             )
 
@@ -81,10 +83,15 @@ class Project:
         return tuple(file.stem for file in files)
 
     def settings(self, node: str, role: str | None = None, base: str | None = None) -> Resolved:
-        """The node as base < role < node describe it. `role` and `base` are the command line's and win."""
+        """The node as base < role < node describe it. `role` and `base` are the command line's.
+
+        `base` wins over the profiles. A `role` other than the node's own is refused: with several nodes on one line it
+        would make a worker of a control plane, unasked.
+        """
         self._check_node_name(node)
         cluster = self._cluster()
         own = self._layer("nodes", node, _NODE_KEYS) if node in self.names("nodes") else derived({}, node)
+        _check_role(node, role, own)
         asked = {key: name for key, name in (("role", role), ("base", base)) if name is not None}
         choice = merge(cluster.only("role", "base"), own.only("role", "base"), derived(asked, "the command line"))
         role_layer = self._role(node, choice)
@@ -162,8 +169,8 @@ class Project:
 
     def _check_node_name(self, node: str) -> None:
         where = f"profiles/nodes/{node}.yaml" if node in self.names("nodes") else ""
-        if not re.fullmatch(LABEL, node):
-            hint = "use up to 63 of a-z, 0-9 and inner hyphens, such as node-003"
+        if not re.fullmatch(LABEL, node) or len(node) > _NAME_LENGTH:
+            hint = f"use up to {_NAME_LENGTH} of a-z, 0-9 and inner hyphens, such as node-003"
             raise ConfigurationError(f"{node!r} cannot be a node's name", where=where, hint=hint)
         if node in self._reserved_names:
             raise ConfigurationError(f"{node} is a command and cannot be a node's name", where=where)
@@ -179,8 +186,17 @@ class Project:
         return self._documents[file]
 
 
+def _check_role(node: str, asked: str | None, own: Document) -> None:
+    said = own.data.get("role")
+    if asked is not None and said not in (None, asked):
+        hint = f"build {node} without --role, or change its file"
+        refuse([Problem(own.origins.mark("role"), f"role: {node} is a {said}, and --role says {asked}", hint)])
+
+
 def _guest_hostname(node: str) -> str:
-    return f"k3s-{node.removeprefix('node-')}"
+    """node-003 runs k3s-003. Another name is kept whole, so that no two nodes have guests of one name."""
+    number = node.removeprefix("node-")
+    return f"{node}-k3s" if number == node else f"k3s-{number}"
 
 
 def _prefixed(prefix: str, origins: Origins) -> dict[str, Mark]:

@@ -13,7 +13,7 @@ begin() {
 }
 
 # report STEP STATUS KEY=VALUE...: say how STEP stands, in the journal and in the report on the boot volume.
-# STATUS: ok (nothing to do), changed, skipped, degraded (less than asked), failed; of the guest: running, paused.
+# STATUS: ok (nothing to do), changed, skipped, degraded (less than asked), failed; of the guest: running, paused, failed.
 # Never fails: a boot volume that cannot be written must not stop the step that only wanted to say so.
 report() {
     echo "$*"
