@@ -35,7 +35,7 @@ test-fast: setup ## the tests that need no disk, root or QEMU
 	$(BIN)/pytest -q $(TWO) -m "$(FAST)"
 
 soak: setup ## the long tests
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest $(TWO) -m soak
 
 bench: ## measure, and print the table of README
 	@builder/setup/setup.sh bench
