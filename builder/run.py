@@ -168,6 +168,6 @@ def failure(result: Result) -> str:
         ending = f"was killed by {signal.Signals(-result.returncode).name}"
     else:
         ending = f"failed with status {result.returncode}"
-    output = (result.stderr + result.stdout).decode(errors="replace").strip().splitlines()
+    output = (result.stdout + result.stderr).decode(errors="replace").strip().splitlines()
     tail = "".join(f"\n  | {line}" for line in output[-_TAIL_LINES:])
     return f"{result.argv[0]} {ending}: {shlex.join(result.argv)}{tail}"

@@ -30,7 +30,8 @@ GUEST_TIMEOUT = 3600.0
 _TELLING = ("systemd.show_status=1", "systemd.status_unit_format=name")
 _WITHOUT_GUEST = (*_TELLING, "systemd.mask=pimu-guest.service")
 
-CUTS = ("systemd-machine-id-commit", "pimu-grow", "pimu-hostkeys", "pimu-swap", "pimu-guest-disk")
+_MACHINE_ID = "machine-id"
+CUTS = (_MACHINE_ID, "pimu-grow", "pimu-hostkeys", "pimu-swap", "pimu-guest-disk")
 """Steps of the first boot in which a power cut must do no lasting harm."""
 
 
@@ -118,7 +119,8 @@ class _Life:
 
     def cut_short(self, wiring: Wiring, step: str) -> Iterator[CheckResult]:
         with Machine(replace(wiring, words=_TELLING), self.disk, self.log_dir / f"serial-{step}-cut.log") as pi:
-            pi.wait_for_text(f"Starting {step}.service", BOOT_TIMEOUT)
+            begun = "Initializing machine ID" if step == _MACHINE_ID else f"Starting {step}.service"
+            pi.wait_for_text(begun, BOOT_TIMEOUT)
             pi.pull_the_plug()
             over = f"Finished {step}.service" in pi.serial()
             yield CheckResult("power cut", not over, f"in {step} after {pi.seconds:.0f} s", "before its end")
