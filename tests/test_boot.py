@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.boot.checks import (
+    booted_without_cable,
     guest_checks,
     guest_disk_untouched,
     guest_is_settled,
@@ -169,6 +170,12 @@ def test_waiting_for_the_guest_ends_when_it_is_up_or_never_will_be() -> None:
     assert guest_is_settled({**GUEST, "log": "", "heard-on": "", "restarts": "3"})
     assert not guest_is_settled({**GUEST, "heard-on": ""})
     assert not guest_is_settled({**GUEST, "ssh": ""})
+
+
+def test_a_boot_that_waits_for_the_cable_is_noticed() -> None:
+    assert booted_without_cable({**SYSTEM, "multi-user": "61500000"}, 62).passed
+    assert not booted_without_cable({**SYSTEM, "multi-user": "61500000"}, 60).passed
+    assert not booted_without_cable({**SYSTEM, "multi-user": "0"}, 60).passed  # never
 
 
 def test_a_second_boot_must_leave_things_alone() -> None:

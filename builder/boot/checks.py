@@ -150,6 +150,13 @@ def guest_disk_untouched(facts: Facts) -> CheckResult:
     return CheckResult("guest's disk untouched", untouched, f"written {before} s before this boot", "before this boot")
 
 
+def booted_without_cable(facts: Facts, plugged: float) -> CheckResult:
+    """`plugged`: seconds after power-on at which the cable was put in; multi-user was there before."""
+    reached = _number(facts["multi-user"]) / 1e6
+    found = f"multi-user after {reached:.0f} s, the cable put in after {plugged:.0f} s"
+    return CheckResult("boots with the cable pulled", 0 < reached < plugged, found, "multi-user before the cable")
+
+
 def unchanged(before: Facts, after: Facts) -> Iterator[CheckResult]:
     """A later boot makes nothing anew."""
     for name in UNCHANGING:
