@@ -9,7 +9,7 @@ import email.utils
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -41,14 +41,20 @@ def resolve(
     status: bytes,
     work: Path,
     bootstrap: bool,
+    keyrings: Mapping[str, Path] | None = None,
 ) -> Resolution:
-    """The .debs that `packages` need beyond those that `status` (a dpkg status file) has installed.
+    """The .debs that `packages` need beyond those that `status` (a dpkg status file) has installed. `keyrings` has the
+    files for keyrings of sources that are no paths on this host.
 
     No recommends. With `bootstrap` the essential packages are asked for too, and named in the answer.
     Raises DownloadError when the archive is unreachable or its signature is not good, BuildError when a package or
     dependency is not to be had.
     """
-    env = _isolate(work, sources, architecture, status)
+    here = [
+        source.model_copy(update={"keyring": str((keyrings or {}).get(source.keyring, source.keyring))})
+        for source in sources
+    ]
+    env = _isolate(work, here, architecture, status)
     updated = run(["apt-get", "update", "--error-on=any"], env=env, check=False)
     if os.strerror(errno.ENOSPC).encode() in updated.stderr:
         raise DiskFullError("no room for the archive's lists", where=str(work), hint="make room, or set PIMU_CACHE")

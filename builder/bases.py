@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder import apt
 from builder.bake import ACCEL_PACKAGES, DPKG_STATUS, Recipe, bake, make_accel, needs_accel, text_files
 from builder.bake.binfmt import host_architecture
-from builder.errors import ConfigurationError
+from builder.images import Importer
 from builder.model.edits import FILE_MODE
 from builder.model.lock import canonical
 from builder.model.plan import Plan
@@ -22,17 +23,35 @@ from builder.store import Store
 _TARGET_KEYRING = "/usr/share/keyrings/debian-archive-keyring.pgp"
 
 
+@dataclass(frozen=True, slots=True)
+class BaseLayer:
+    """`epoch` in seconds; `sources` are the archives of more packages, `host_programs` those of the build host's
+    programs of the same suite, `keyrings` files for keyrings that are no paths on this host."""
+
+    folder: Path
+    epoch: int
+    sources: tuple[AptSource, ...]
+    host_programs: tuple[AptSource, ...]
+    keyrings: Mapping[str, Path]
+
+
 class Bakery:
     """What every bake of a build needs; the layers that it returns are directories of the store."""
 
     def __init__(self, resolver: Resolver, cache: Cache, store: Store, progress: Progress) -> None:
         self._resolver, self._cache, self._store, self._progress = resolver, cache, store, progress
 
-    def base(self, plan: Plan) -> Path:
+    def base(self, plan: Plan) -> BaseLayer:
         """The system that a plan's packages go onto."""
         base, name = plan.base, plan.settings.base
+        if isinstance(base.source, ImageSource):
+            importer = Importer(self._cache, self._store, self._progress, self._resolver.offline)
+            read = importer.read(name, base, self._resolver.image(name, base.source, importer))
+            return BaseLayer(read.folder, read.epoch, read.sources, base.source.host_programs, read.keyrings)
         recipe = Recipe(architecture=base.architecture, boot_mount=base.boot.mount, files=text_files(plan.base_edits))
-        return self.bootstrap(name, base.suite, packages_source(name, base), recipe)
+        layer = self.bootstrap(name, base.suite, base.source, recipe)
+        epoch = self._resolver.used[system_name(name, base.architecture)].epoch
+        return BaseLayer(layer, epoch, base.source.apt, base.source.apt, {})
 
     def bootstrap(self, name: str, suite: str, source: PackagesSource, wanted: Recipe) -> Path:
         """A whole system from an empty tree. Its apt gets the sources that it was made from."""
@@ -63,24 +82,24 @@ class Bakery:
             label=name,
         )
 
-    def add_packages(self, name: str, base: Base, lower: Path, packages: Sequence[str]) -> Path | None:
+    def add_packages(self, name: str, base: Base, lower: BaseLayer, packages: Sequence[str]) -> Path | None:
         """The layer of a role's packages on a base; None when the role asks for none."""
         if not packages:
             return None
-        sources = packages_source(name, base).apt
         resolution = self._resolver.resolve(
             packages_name(name, base, packages),
-            sources=sources,
+            sources=lower.sources,
             architecture=base.architecture,
             packages=packages,
-            status=(lower / DPKG_STATUS).read_bytes(),
+            status=(lower.folder / DPKG_STATUS).read_bytes(),
             bootstrap=False,
+            keyrings=lower.keyrings,
         )
         return bake(
             resolution,
             Recipe(architecture=base.architecture, boot_mount=base.boot.mount),
-            lower=lower,
-            accel=self._accel(base.suite, sources, base.architecture),
+            lower=lower.folder,
+            accel=self._accel(base.suite, lower.host_programs, base.architecture),
             cache=self._cache,
             store=self._store,
             progress=self._progress,
@@ -109,14 +128,3 @@ def packages_name(base_name: str, base: Base, packages: Sequence[str]) -> str:
     """What a role's packages are called in the lock."""
     chosen = hashlib.sha256(canonical(sorted(packages)).encode()).hexdigest()[:12]
     return f"{base_name} {base.architecture} packages {chosen}"
-
-
-def packages_source(name: str, base: Base) -> PackagesSource:
-    """Raises ConfigurationError for a base that is a published image without a pin."""
-    if isinstance(base.source, ImageSource):
-        raise ConfigurationError(
-            f"the base {name} has no pinned image yet, so it can be planned but not built",
-            where=f"profiles/bases/{name}.yaml",
-            hint="build with --base debian-trixie",
-        )
-    return base.source

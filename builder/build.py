@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from builder import doctor, guests, publish
-from builder.bases import Bakery, packages_name, packages_source, system_name
+from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use
 from builder.disk.golden import Golden, make_golden
-from builder.model.lock import Resolution
+from builder.model.lock import LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
 from builder.plan import make_plan
@@ -27,7 +27,8 @@ from builder.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """`role` and `base` win over what the profiles say; `jobs` is how much may be made at the same time."""
+    """`role` and `base` win over what the profiles say; `jobs` is how much may be made at the same time; `locked` takes
+    nothing that pimu.lock does not name."""
 
     output: Path
     cache: Path
@@ -35,6 +36,7 @@ class BuildOptions:
     base: str | None = None
     jobs: int = 2
     offline: bool = False
+    locked: bool = False
     sha256: bool = False
 
 
@@ -62,8 +64,6 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
     Raises the errors of builder.errors; an image that is there stays as it was until its successor is complete.
     """
     plans = make_plans(project, nodes, options.role, options.base)
-    for plan in plans:
-        packages_source(plan.settings.base, plan.base)
     publish.require_secrets(plans, project.root)
     publish.prepare_folder(options.output)
     with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
@@ -85,7 +85,9 @@ class _Kitchen:
         self._project, self._options, self._progress = project, options, progress
         self._store = Store(options.cache)
         cache = Cache(options.cache)
-        self._resolver = Resolver(project.root / LOCK_FILE, cache, self._store, progress, offline=options.offline)
+        self._resolver = Resolver(
+            project.root / LOCK_FILE, cache, self._store, progress, offline=options.offline, locked=options.locked
+        )
         self._bakery = Bakery(self._resolver, cache, self._store, progress)
 
     def goldens(self, plans: Sequence[Plan]) -> dict[str, tuple[Golden, dict[str, Path]]]:
@@ -119,20 +121,21 @@ class _Kitchen:
         epoch = self._resolver.used[system_name(f"guest {disk.name}", guest.architecture)].epoch
         return guests.make_disk(disk, layer, epoch=epoch, store=self._store, progress=self._progress)
 
-    def _golden(self, plan: Plan, base: Path, blobs: Mapping[str, Path]) -> Golden:
+    def _golden(self, plan: Plan, base: BaseLayer, blobs: Mapping[str, Path]) -> Golden:
         added = self._bakery.add_packages(plan.settings.base, plan.base, base, plan.packages)
-        layers = [base] if added is None else [base, added]
-        epoch = self._resolver.used[system_name(plan.settings.base, plan.base.architecture)].epoch
-        return make_golden(plan, layers, blobs, epoch=epoch, store=self._store, progress=self._progress)
+        layers = [base.folder] if added is None else [base.folder, added]
+        return make_golden(plan, layers, blobs, epoch=base.epoch, store=self._store, progress=self._progress)
 
-    def _used(self, plan: Plan) -> dict[str, Resolution]:
+    def _used(self, plan: Plan) -> dict[str, Resolution | LockedImage]:
         """What is in this node's image, whatever else was built with it."""
-        names = [system_name(plan.settings.base, plan.base.architecture)]
+        image = self._resolver.used_images.get(plan.settings.base)
+        names = [] if image else [system_name(plan.settings.base, plan.base.architecture)]
         if plan.packages:
             names.append(packages_name(plan.settings.base, plan.base, plan.packages))
         if plan.guest_disk is not None and plan.guest is not None:
             names.append(system_name(f"guest {plan.guest_disk.name}", plan.guest.architecture))
-        return {name: self._resolver.used[name] for name in names}
+        used: dict[str, Resolution | LockedImage] = {name: self._resolver.used[name] for name in names}
+        return used if image is None else used | {plan.settings.base: image}
 
     def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:
         begun = time.monotonic()

@@ -83,10 +83,17 @@ def remove(root: Path, unwanted: list[Entry]) -> None:
             entry.path.with_suffix(_LOCK).unlink(missing_ok=True)
 
 
-def unused(root: Path, days: float) -> list[Entry]:
-    """What no build has used for so many days."""
-    oldest = time.time() - days * 86400
-    return [entry for entry in entries(root) if entry.used <= oldest]
+def unused(root: Path, days: float | None, gib: float | None = None) -> list[Entry]:
+    """What no build has used for so many days, and the longest unused of what is more than so many GiB."""
+    oldest = -1.0 if days is None else time.time() - days * 86400
+    present = entries(root)
+    excess = 0.0 if gib is None else sum(entry.size for entry in present) - gib * 1024**3
+    found = []
+    for entry in present:
+        if entry.used <= oldest or excess > 0:
+            found.append(entry)
+            excess -= entry.size
+    return found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from builder.disk import ext4, fat, mbr
 from builder.errors import BuildError
 from builder.model.plan import GuestDisk, SeedFile
 from builder.model.progress import Progress
-from builder.model.settings import MIB
+from builder.model.values import MIB
 from builder.run import run
 from builder.store import Store
 from builder.tree import Entry, Tree

@@ -21,7 +21,7 @@ from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError, DiskFullError
 from builder.model.edits import PatchText
-from builder.model.lock import Resolution
+from builder.model.lock import LockedImage, Resolution
 from builder.model.manifest import ImageFacts, Manifest
 from builder.model.patches import Record, Resolve, SecretRef
 from builder.model.plan import Plan
@@ -77,7 +77,7 @@ def node_image(
     plan: Plan,
     golden: Golden,
     blobs: Mapping[str, Path],
-    used: Mapping[str, Resolution],
+    used: Mapping[str, Resolution | LockedImage],
     *,
     output: Path,
     project: Path,

@@ -6,16 +6,19 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from builder import apt
-from builder.errors import DownloadError
+from builder.errors import ConfigurationError, DownloadError
+from builder.images import Importer, pin_of, request_of
 from builder.locks import held
-from builder.model.lock import Lock, Resolution, canonical, from_text, to_text
+from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Progress
-from builder.model.settings import AptSource
+from builder.model.settings import AptSource, ImageSource
 from builder.sources import Cache, Pin, fetch
 from builder.store import Store
 
@@ -27,12 +30,15 @@ _REMEDY = "the package has left the mirror: `pimu-build lock --upgrade` takes it
 class Resolver:
     """Answers for one build. Threads may ask at once; each answer is locked on disk as soon as it is known."""
 
-    def __init__(self, lock_path: Path, cache: Cache, store: Store, progress: Progress, *, offline: bool) -> None:
-        self.path = lock_path
-        self._cache, self._store, self._progress, self._offline = cache, store, progress, offline
+    def __init__(
+        self, lock_path: Path, cache: Cache, store: Store, progress: Progress, *, offline: bool, locked: bool = False
+    ) -> None:
+        self.path, self._locked = lock_path, locked
+        self._cache, self._store, self._progress, self.offline = cache, store, progress, offline
         self._writing = threading.Lock()
         self.lock = _read(lock_path)
         self.used: dict[str, Resolution] = {}
+        self.used_images: dict[str, LockedImage] = {}
 
     def resolve(
         self,
@@ -43,14 +49,15 @@ class Resolver:
         packages: Sequence[str],
         status: bytes = b"",
         bootstrap: bool,
+        keyrings: Mapping[str, Path] | None = None,
     ) -> Resolution:
-        """The .debs of `name`, all of them in the cache.
+        """The .debs of `name`, all of them in the cache. `keyrings` has files for those that are no paths here.
 
         Raises DownloadError (offline with nothing locked, no archive, a .deb that is gone), BuildError (apt).
         """
         request = canonical(
             {
-                "sources": [source.model_dump() for source in sources],
+                "sources": [source.model_dump(exclude={"snapshots"}) for source in sources],
                 "architecture": architecture,
                 "packages": sorted(packages),
                 "status": hashlib.sha256(status).hexdigest(),
@@ -59,7 +66,8 @@ class Resolver:
         )
         resolution = self.lock.get(name, request)
         if resolution is None:
-            if self._offline:
+            self._refuse_news(name)
+            if self.offline:
                 raise DownloadError(
                     f"{self.path.name} has no answer for {name}", hint="run once without --offline to resolve it"
                 )
@@ -73,11 +81,47 @@ class Resolver:
                     status=status,
                     work=work,
                     bootstrap=bootstrap,
+                    keyrings=keyrings,
                 )
         self.keep(name, resolution)
-        pins = [Pin(deb.url, deb.sha256, deb.size, _REMEDY) for deb in resolution.debs]
-        fetch(pins, self._cache, self._progress, offline=self._offline)
+        pins = [
+            Pin(
+                deb.url,
+                deb.sha256,
+                deb.size,
+                _REMEDY,
+                mirrors=tuple(_snapshots(deb, resolution.epoch, sources)),
+            )
+            for deb in resolution.debs
+        ]
+        fetch(pins, self._cache, self._progress, offline=self.offline)
         return resolution
+
+    def image(self, name: str, source: ImageSource, importer: Importer) -> LockedImage:
+        """The published image of a base, in the cache: the locked one, else the one of the profile, which is then
+        confirmed and locked. Raises DownloadError."""
+        locked = self.lock.get_image(name, request_of(source))
+        if locked is None:
+            self._refuse_news(name)
+            locked = importer.take(name, source)
+        else:
+            pin = replace(pin_of(name, source), size=locked.size)
+            fetch([pin], self._cache, self._progress, offline=self.offline)
+        with self._writing:
+            self.used_images[name] = locked
+            if self.lock.images.get(name) != locked:
+                with _locked(self.path):
+                    self.lock = _read(self.path).with_image(name, locked)
+                    _write(self.path, self.lock)
+        return locked
+
+    def _refuse_news(self, name: str) -> None:
+        if self._locked:
+            raise ConfigurationError(
+                f"has no answer for {name} as the profiles ask for it now",
+                where=self.path.name,
+                hint="build once without --locked, and look at what has changed",
+            )
 
     def keep(self, name: str, resolution: Resolution) -> None:
         """Remember what this build uses, and write it into the lock beside what others have found."""
@@ -96,7 +140,7 @@ def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
     What was resolved on top of a base (a role's packages) is forgotten: the next build resolves it on the new base.
     """
     old = _read(lock_path)
-    new = Lock()
+    new = Lock({}, old.images)
     for name, locked in old.resolutions.items():
         request = json.loads(locked.request)
         if request["status"] != _NO_STATUS:
@@ -116,6 +160,14 @@ def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
     with _locked(lock_path):
         _write(lock_path, new)
     return list(_differences(old, new))
+
+
+def _snapshots(deb: Deb, epoch: int, sources: Sequence[AptSource]) -> Iterator[str]:
+    """Where a .deb is that its archive has no longer."""
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(epoch))
+    for source in sources:
+        if source.uri == deb.archive:
+            yield from (f"{url.format(timestamp=timestamp)}/{deb.path}" for url in source.snapshots)
 
 
 def _differences(old: Lock, new: Lock) -> Iterator[str]:

@@ -21,6 +21,7 @@ from typing import IO
 
 from builder.errors import BuildError, DiskFullError, MissingToolError
 
+PIPE = subprocess.PIPE
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = ("HOME", "USER", "TMPDIR", "XDG_RUNTIME_DIR", "http_proxy", "https_proxy", "no_proxy")
 _TAIL_LINES = 15
@@ -73,17 +74,17 @@ def start(
     words = [os.fspath(word) for word in argv]
     if which(words[0]) is None:
         raise MissingToolError(f"{words[0]} is not installed", hint="`pimu-build doctor` says how to install it")
-    process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *words],
-        env=environment(env),
-        cwd=cwd,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        start_new_session=True,
-    )
-    with _live_lock:
+    with _live_lock:  # from before its birth, or `kill_all` could miss it
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *words],
+            env=environment(env),
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
         _live.difference_update([dead for dead in _live if dead.returncode is not None])
         if not cleans_up:
             _live.add(process)

@@ -21,7 +21,7 @@ from builder.bake.inside import STAGE, chroot
 from builder.bake.mounts import machine, overlay
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
-from builder.bases import Bakery
+from builder.bases import Bakery, BaseLayer
 from builder.build import make_plans
 from builder.model.lock import Resolution
 from builder.model.plan import Plan
@@ -49,7 +49,7 @@ class Ingredients:
 
     plan: Plan
     packages: Sequence[str]
-    lower: Path
+    lower: BaseLayer
     resolver: Resolver
     downloads: Cache
     folder: Path
@@ -128,7 +128,7 @@ def _inside(given: Ingredients, out: Path, how: str) -> Resolution:
         architecture=given.plan.base.architecture,
         epoch=resolution.epoch,
         debs=tuple(str(given.downloads.path(deb.sha256)) for deb in resolution.debs),
-        lower=str(given.lower),
+        lower=str(given.lower.folder),
         boot_mount=given.plan.base.boot.mount,
         out=str(out),
     )

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.disk
 def test_layers_survive_the_way_through_a_disk(built: Built, tmp_path: Path) -> None:
     root, quiet = cache.default_root(), Silent()
     resolver = Resolver(SHIPPED / LOCK_FILE, Cache(root), Store(root), quiet, offline=True)
-    layer = Bakery(resolver, Cache(root), Store(root), quiet).base(built.plan)
+    layer = Bakery(resolver, Cache(root), Store(root), quiet).base(built.plan).folder
     plain = replace(built.plan, base_edits=(), edits=())
     image = make_golden(plain, [layer], {}, epoch=0, store=Store(tmp_path / "store"), progress=quiet).image
 

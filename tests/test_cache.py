@@ -54,6 +54,18 @@ def test_prune_removes_what_nobody_used(pimu: Run, project_folder: Path, capsys:
     assert [path.name for path in layers.iterdir()] == ["new"]
 
 
+def test_prune_to_a_size_takes_the_longest_unused_first(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    layers = project_folder / "cache/layer"
+    for age in (1, 2, 3):
+        (layers / f"{age}").mkdir(parents=True)
+        (layers / f"{age}/layer.tar").write_bytes(bytes(1 << 20))
+        os.utime(layers / f"{age}", (0, time.time() - age))
+    assert pimu("cache", "prune", "--to", "0.0015") == 0
+    assert [path.name for path in layers.iterdir()] == ["1"]
+    assert pimu("cache", "prune", "--to", "0.0015") == 0
+    assert [path.name for path in layers.iterdir()] == ["1"]
+
+
 def test_nothing_is_pruned_under_a_build(pimu: Run, project_folder: Path, capsys: Output) -> None:
     holder = "from pathlib import Path; from builder.cache import in_use; import sys\n"
     holder += "with in_use(Path('cache')): print('held', flush=True); sys.stdin.read()"

@@ -109,7 +109,7 @@ def test_nobody_listens(cache: Cache) -> None:
         wanted = pin(site)
     error = refused(wanted, cache)
     assert "Connection refused" in error.message
-    assert error.hint == "check the network, or try later"
+    assert error.hint == "check the network, or try later: what has come is kept"
 
 
 def _dropped(request: Request) -> None:

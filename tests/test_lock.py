@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.errors import ConfigurationError, DownloadError
-from builder.model.lock import Deb, Lock, Resolution, canonical, from_text, to_text
+from builder.images import Importer
+from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Silent
-from builder.model.settings import AptSource
+from builder.model.settings import AptSource, ImageSource, Signer
 from builder.resolve import Resolver
 from builder.sources import Cache
 from builder.store import Store
+from tests.loopback import serving
 
 SOURCE = AptSource(uri="http://127.0.0.1:1/debian", suites=("trixie",), components=("main",), keyring="/none.gpg")
+
+SOURCE_IMAGE = ImageSource(
+    kind="image",
+    urls=("http://127.0.0.1:1/i.img.xz",),
+    sha256="a" * 64,
+    signer=Signer(fingerprint="0" * 40, key="http://127.0.0.1:1/key"),
+    host_programs=(SOURCE,),
+)
 
 
 def deb(name: str, version: str = "1:2.0~rc1-3+b1") -> Deb:
@@ -39,6 +51,62 @@ def test_round_trip_is_sorted() -> None:
     assert [deb.name for deb in again.resolutions["base"].debs] == ["dpkg", "zstd"]
     assert again.resolutions["base"].essential == ("base-files", "dpkg")
     assert list(again.resolutions) == ["base", "worker"]
+
+
+IMAGE = LockedImage(
+    "{}", "http://x/i.img.xz", "a" * 64, 5, "b" * 64, 1 << 30, "F4AADD86C4687D69AE04543E796C114AD12B2292"
+)
+
+
+def test_images_are_locked_beside_packages() -> None:
+    both = lock().with_image("raspios-trixie", IMAGE)
+    again = from_text(to_text(both), "pimu.lock")
+    assert to_text(again) == to_text(both)
+    assert again.get_image("raspios-trixie", "{}") == IMAGE
+    assert again.get_image("raspios-trixie", '{"sha256":"another"}') is None
+    assert again.with_resolution("x", lock().resolutions["base"]).images == again.images
+
+
+def test_locked_takes_nothing_new(tmp_path: Path) -> None:
+    """Neither packages nor images; the lock stays as it was."""
+    path, cache, store = tmp_path / "pimu.lock", Cache(tmp_path / "cache"), Store(tmp_path / "cache")
+    path.write_text(before := to_text(lock()))
+    resolver = Resolver(path, cache, store, Silent(), offline=False, locked=True)
+    with pytest.raises(ConfigurationError, match=r"pimu.lock: has no answer for worker as the profiles ask"):
+        resolver.resolve("worker", sources=[SOURCE], architecture="arm64", packages=["tmux"], bootstrap=False)
+    with pytest.raises(ConfigurationError, match="has no answer for raspios-trixie"):
+        resolver.image("raspios-trixie", SOURCE_IMAGE, Importer(cache, store, Silent(), offline=False))
+    assert path.read_text() == before
+
+
+def test_a_deb_that_has_left_the_mirror_comes_from_a_snapshot_of_the_locks_time(tmp_path: Path) -> None:
+    content = b"a package"
+    with serving() as site:
+        site.pages["/archive/debian/20231114T221320Z/pool/main/x.deb"] = content
+        sha256 = hashlib.sha256(content).hexdigest()
+        gone = Deb("x", "1", "arm64", f"{site.url}/debian", "pool/main/x.deb", sha256, len(content))
+        source = SOURCE.model_copy(
+            update={"uri": f"{site.url}/debian", "snapshots": (f"{site.url}/archive/debian/{{timestamp}}",)}
+        )
+        cache, store = Cache(tmp_path / "cache"), Store(tmp_path / "cache")
+        resolver = Resolver(tmp_path / "pimu.lock", cache, store, Silent(), offline=False)
+        asked: dict[str, Any] = {"sources": [source], "architecture": "arm64", "packages": ["x"], "bootstrap": False}
+        request = canonical(
+            {
+                "sources": [source.model_dump(exclude={"snapshots"})],
+                "architecture": "arm64",
+                "packages": ["x"],
+                "status": hashlib.sha256(b"").hexdigest(),
+                "bootstrap": False,
+            }
+        )
+        resolver.lock = Lock({"worker": Resolution(request, 1_700_000_000, (gone,))})
+        resolver.resolve("worker", **asked)
+        assert cache.path(sha256).read_bytes() == content
+        site.pages.clear()
+        cache.path(sha256).unlink()
+        with pytest.raises(DownloadError, match="404\n  the package has left the mirror: `pimu-build lock --upgrade`"):
+            resolver.resolve("worker", **asked)
 
 
 def test_an_empty_lock_is_a_lock() -> None:

@@ -191,7 +191,7 @@ groups: []
 @pytest.mark.parametrize(
     ("source", "error"),
     [
-        ("{kind: image, pni: x}", "f.yaml:4: source.pni: is not a known key\n  did you mean pin?"),
+        ("{kind: image, ulrs: [x]}", "f.yaml:4: source.ulrs: is not a known key\n  did you mean urls?"),
         ("{kind: packages, packages: x, apt: []}", "f.yaml:4: source.packages: is not a list"),
         ("{kind: packages, packages: [1], apt: x}", "f.yaml:4: source.packages.0: is not text; quote it"),
         ("{kind: packages, packages: []}", "f.yaml:4: source.apt: is missing"),
@@ -208,7 +208,8 @@ def test_faults_inside_a_union_are_told_at_the_key(source: str, error: str) -> N
 
 
 def test_a_version_keeps_its_last_digit_without_quotes() -> None:
-    assert validate(Base, parse(BASE.format(source="{kind: image}", qemu="7.10"), "f.yaml")).qemu == "7.10"
+    source = "{kind: packages, apt: [{uri: x, suites: [s], components: [c], keyring: k}], packages: []}"
+    assert validate(Base, parse(BASE.format(source=source, qemu="7.10"), "f.yaml")).qemu == "7.10"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from builder.errors import ConfigurationError
 from builder.model.identity import derived_disk_id
 from builder.model.overlays import OverlayFile
-from builder.model.settings import GIB, MIB
+from builder.model.values import GIB, MIB
 from builder.project import Project
 from tests.conftest import PUBLIC_KEY, SHIPPED
 

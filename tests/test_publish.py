@@ -20,7 +20,7 @@ from builder.model.manifest import Manifest, image_digest
 from builder.model.patches import Record, SecretRef, Substitute
 from builder.model.plan import Plan
 from builder.model.progress import Silent
-from builder.model.settings import MIB
+from builder.model.values import MIB
 from builder.publish import locked, node_image, prepare_folder
 from builder.run import run
 from builder.sources.cache import sha256_of

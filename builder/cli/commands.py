@@ -36,6 +36,7 @@ for _command in (
     images.boot_command,
     upkeep.doctor_command,
     upkeep.cache_group,
+    upkeep.fetch_command,
     upkeep.lock_command,
     upkeep.completion_command,
 ):

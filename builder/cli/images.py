@@ -38,6 +38,7 @@ IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
 @click.option("--offline", is_flag=True, help="Use what is in the cache; never open a connection.")
+@click.option("--locked", is_flag=True, help="Take only what pimu.lock names; never change it.")
 @click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
 @json_option
 @verbosity_options
@@ -53,6 +54,7 @@ def build_command(
     output: Path | None,
     jobs: int | None,
     offline: bool,
+    locked: bool,
     sha256: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +70,7 @@ def build_command(
         base=base,
         jobs=jobs or os.cpu_count() or 1,
         offline=offline,
+        locked=locked,
         sha256=sha256,
     )
     made = build(open_project(ctx, project), nodes, options, terminal)

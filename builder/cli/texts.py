@@ -130,6 +130,9 @@ def lock_lines(lock: Lock) -> Iterator[str]:
         when = datetime.fromtimestamp(resolution.epoch, UTC).date()
         total = sum(deb.size for deb in resolution.debs)
         yield f"{name:40}  {len(resolution.debs):4} packages  {size(total):>9}  archive of {when}"
+    for name, image in sorted(lock.images.items()):
+        signed = f"signed by {image.signed_by[-16:]}" if image.signed_by else "as pinned"
+        yield f"{name:40}  {'image':>13}  {size(image.size):>9}  {signed}"
 
 
 def size(count: float) -> str:

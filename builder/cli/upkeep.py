@@ -12,6 +12,7 @@ from builder import cache, doctor
 from builder.build import relock
 from builder.cli import texts
 from builder.cli.group import (
+    base_option,
     json_option,
     open_project,
     project_option,
@@ -20,6 +21,7 @@ from builder.cli.group import (
 from builder.cli.terminal import Terminal
 from builder.errors import DownloadError, MissingToolError
 from builder.model.lock import Lock, from_text
+from builder.prefetch import prefetch
 from builder.resolve import LOCK_FILE
 
 
@@ -81,14 +83,37 @@ def cache_verify(ctx: click.Context) -> None:
 
 
 @cache_group.command("prune")
-@click.option("--days", type=click.FloatRange(0), default=30, show_default=True, help="Unused for so long; 0: all.")
+@click.option("--days", type=click.FloatRange(0), help="Unused for so long; 0: all.  [default: 30, without --to]")
+@click.option("--to", "gib", type=click.FloatRange(0), metavar="GIB", help="The longest unused, until so much is left.")
 @verbosity_options
-def cache_prune(days: float) -> None:
+def cache_prune(days: float | None, gib: float | None) -> None:
     """Remove what no build has used for a while."""
     root = cache.default_root()
-    unwanted = cache.unused(root, days)
+    unwanted = cache.unused(root, 30 if days is None and gib is None else days, gib)
     cache.remove(root, unwanted)
     click.echo(f"removed {len(unwanted)} things, {texts.size(sum(entry.size for entry in unwanted))}")
+
+
+@click.command("fetch")
+@base_option
+@click.option(
+    "--import",
+    "files",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="Take this file, downloaded elsewhere, instead; it is known by its sha256. May be given several times.",
+)
+@project_option
+@verbosity_options
+@click.pass_context
+def fetch_command(ctx: click.Context, /, *, base: str | None, files: tuple[Path, ...], project: Path) -> None:
+    """Fill the cache, so that a later build may be --offline.
+
+    Fetches the packages that pimu.lock names and the image of the base.
+    """
+    told = prefetch(open_project(ctx, project), cache.default_root(), base, files, ctx.ensure_object(Terminal))
+    click.echo("\n".join(told))
 
 
 @click.command("lock")

@@ -8,7 +8,8 @@ from builder.features.context import Context
 from builder.model.edits import Edit
 from builder.model.patches import Record
 from builder.model.plan import Note
-from builder.model.settings import MIB, Base, Guest, GuestMachine
+from builder.model.settings import Base, Guest, GuestMachine
+from builder.model.values import MIB
 
 USER, ID = "pimu-guest", 900
 HOME = "/var/lib/pimu/guest"

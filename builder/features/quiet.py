@@ -34,8 +34,10 @@ def edits(context: Context) -> Iterator[Edit]:
 
 
 def _without_libvirt_at_boot(context: Context) -> Iterator[Edit]:
-    """libvirtd starts when virsh calls on its local socket, and then without the network that would add virbr0."""
+    """libvirtd and its log start when virsh calls on their local sockets, and then without the network that would add
+    virbr0."""
     key = "packages.libvirt-daemon-system"
     yield from context.mask(*_MASKED_WITH_LIBVIRT, key=key)
-    yield context.disable("libvirtd.service", wanted_by="multi-user.target", key=key)
+    for unit in ("libvirtd.service", "virtlogd.service"):
+        yield context.disable(unit, wanted_by="multi-user.target", key=key)
     yield context.remove("/etc/libvirt/qemu/networks/autostart/default.xml", key=key)

@@ -41,8 +41,23 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedImage:
+    """A published image as it was taken: the file at `url`, and the raw image in it. `signed_by` is the fingerprint of
+    the key whose signature was good, "" where the profile's own values were enough."""
+
+    request: str
+    url: str
+    sha256: str
+    size: int
+    extracted_sha256: str
+    extracted_size: int
+    signed_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     resolutions: Mapping[str, Resolution] = field(default_factory=dict)
+    images: Mapping[str, LockedImage] = field(default_factory=dict)
 
     def get(self, name: str, request: str) -> Resolution | None:
         """The locked answer, unless the profiles have asked for something else since."""
@@ -50,7 +65,14 @@ class Lock:
         return found if found is not None and found.request == request else None
 
     def with_resolution(self, name: str, resolution: Resolution) -> Lock:
-        return Lock({**self.resolutions, name: resolution})
+        return Lock({**self.resolutions, name: resolution}, self.images)
+
+    def get_image(self, name: str, request: str) -> LockedImage | None:
+        found = self.images.get(name)
+        return found if found is not None and found.request == request else None
+
+    def with_image(self, name: str, image: LockedImage) -> Lock:
+        return Lock(self.resolutions, {**self.images, name: image})
 
 
 def canonical(value: object) -> str:
@@ -70,8 +92,12 @@ def to_text(lock: Lock) -> str:
             f'      "essential": {json.dumps(sorted(resolution.essential))},\n'
             f'      "debs": [\n{debs}\n      ]\n    }}'
         )
+    images = ",\n".join(
+        f"    {json.dumps(name)}: {json.dumps(asdict(lock.images[name]), indent=6, sort_keys=True)[:-1]}    }}"
+        for name in sorted(lock.images)
+    )
     body = ",\n".join(parts)
-    return f'{{\n  "version": {VERSION},\n  "resolutions": {{\n{body}\n  }}\n}}\n'
+    return f'{{\n  "version": {VERSION},\n  "images": {{\n{images}\n  }},\n  "resolutions": {{\n{body}\n  }}\n}}\n'
 
 
 def from_text(text: str, where: str) -> Lock:
@@ -93,7 +119,8 @@ def from_text(text: str, where: str) -> Lock:
                     essential=tuple(entry["essential"]),
                 )
                 for name, entry in data["resolutions"].items()
-            }
+            },
+            {name: LockedImage(**entry) for name, entry in data.get("images", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
         raise ConfigurationError(

@@ -1,99 +1,30 @@
-"""What profiles/ may say, as one strict schema. Unknown keys, wrong types and impossible values are refused.
-
-Sizes are bytes (written `64GiB`, `512MiB`); strings are never guessed from numbers.
-"""
+"""What profiles/ may say, as one strict schema. Unknown keys, wrong types and impossible values are refused."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-_UNITS = {"": 1, "K": KIB, "KiB": KIB, "M": MIB, "MiB": MIB, "G": GIB, "GiB": GIB, "T": 1024**4, "TiB": 1024**4}
-_SIZE = re.compile(r"(\d+)\s*([KMGT](?:iB)?)?")
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-
-
-def parse_size(value: object) -> object:
-    """Bytes of a size such as `64GiB`; anything else is returned for the schema to refuse."""
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(match[1]) * _UNITS[match[2] or ""]
-    if isinstance(value, str):
-        raise ValueError("is not a size; write for example 64GiB or 512MiB")
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MIB:
-        raise ValueError(f"would be {value} bytes; write {value}MiB or {value}GiB")
-    return value
-
-
-def check_mac(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError(f'was read as the number {value}; a MAC address must be quoted: "52:54:00:12:34:56"')
-    if isinstance(value, str):
-        if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", value.lower()):
-            raise ValueError('is not a MAC address such as "52:54:00:12:34:56"')
-        if int(value[:2], 16) & 1:
-            raise ValueError("is a multicast address; the first octet must be even")
-        if not value.strip("0:"):
-            raise ValueError("is no machine's address")
-        return value.lower()
-    return value
-
-
-def check_interface(value: object) -> object:
-    if isinstance(value, str):
-        ipaddress.IPv4Interface(value)
-        if "/" not in value:
-            raise ValueError("needs its prefix length, such as 192.168.1.13/24")
-    return value
-
-
-def check_ipv4(value: object) -> object:
-    if isinstance(value, str):
-        ipaddress.IPv4Address(value)
-    return value
-
-
-_SHORTHANDS = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
-_WEEKDAYS = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:(?:,|\.\.)(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun))*"
-_CALENDAR = re.compile(rf"{_SHORTHANDS}|(?:{_WEEKDAYS} )?(?:[\d*,./~-]+ )?[\d*,./]+:[\d*,./]+(?::[\d*,./]+)?")
-
-
-def check_calendar(value: object) -> object:
-    """The forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
-    if isinstance(value, str) and not _CALENDAR.fullmatch(value):
-        raise ValueError('is not a calendar event such as "*:0/2", "Mon 03:00" or weekly (systemd-analyze calendar)')
-    return value
-
-
-def check_port(value: object) -> object:
-    if isinstance(value, str) and value.startswith("wl"):
-        raise ValueError(f"{value} is Wi-Fi, and an access point takes no bridged frames; use eth0")
-    if isinstance(value, str) and not re.fullmatch(r"eth\d{1,3}", value):
-        raise ValueError(f"{value} is not a wired port; the kernel's own names are kept, so a Pi's is eth0")
-    return value
-
-
-def check_share(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"[1-9]?\d%", value):
-        raise ValueError("is not a share such as 33%")
-    return value
-
-
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Share = Annotated[str, BeforeValidator(check_share)]
-Mac = Annotated[str, BeforeValidator(check_mac)]
-Ipv4 = Annotated[str, BeforeValidator(check_ipv4)]
-Ipv4Interface = Annotated[str, BeforeValidator(check_interface)]
-Hostname = Annotated[str, Field(pattern=rf"^{LABEL}$")]
-Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$")]
-Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
-Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
-Calendar = Annotated[str, BeforeValidator(check_calendar)]
-Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
+from builder.model.values import (
+    MIB,
+    Calendar,
+    Domain,
+    Hostname,
+    Ipv4,
+    Ipv4Interface,
+    Locale,
+    Mac,
+    Package,
+    Sha256,
+    Share,
+    Size,
+    Timezone,
+    Url,
+    UsbId,
+    check_port,
+)
 
 
 class Strict(BaseModel):
@@ -101,12 +32,14 @@ class Strict(BaseModel):
 
 
 class AptSource(Strict):
-    """One deb822 stanza (sources.list(5)). `keyring` is a file on the build host."""
+    """One deb822 stanza (sources.list(5)). `keyring` is a file on the build host. `snapshots` are archives of what this
+    one no longer has; `{timestamp}` in them becomes the time of the lock, as 20261124T000000Z."""
 
     uri: str
     suites: tuple[str, ...] = Field(min_length=1, strict=False)
     components: tuple[str, ...] = Field(min_length=1, strict=False)
     keyring: str
+    snapshots: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class PackagesSource(Strict):
@@ -117,11 +50,31 @@ class PackagesSource(Strict):
     packages: tuple[str, ...] = Field(strict=False)
 
 
+class Signer(Strict):
+    """Of a published image: `fingerprint` of the primary key, and `key` where that key can be fetched, which needs no
+    trust: a key is known by its fingerprint."""
+
+    fingerprint: str = Field(pattern=r"^[0-9A-F]{40}$")
+    key: Url
+
+
 class ImageSource(Strict):
-    """The base is a published image, imported through the appliance. `pin` comes with the download of images."""
+    """The base is a published image, imported through the appliance. `size` and `sha256` are those of the file at
+    `urls`, `extracted_…` of the raw image in it.
+
+    `unconfirmed`: the values are second-hand, so that the first download asks the publisher's .sha256 and .sig files,
+    which lie beside it. `host_programs` are archives with programs of the image's suite for the build host.
+    """
 
     kind: Literal["image"]
-    pin: str | None = None
+    urls: tuple[Url, ...] = Field(min_length=1, strict=False)
+    sha256: Sha256
+    size: int | None = Field(default=None, gt=0)
+    extracted_sha256: Sha256 | None = None
+    extracted_size: int | None = Field(default=None, gt=0)
+    signer: Signer
+    unconfirmed: bool = False
+    host_programs: tuple[AptSource, ...] = Field(min_length=1, strict=False)
 
 
 class BootVolume(Strict):

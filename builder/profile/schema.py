@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from builder.model.settings import MIB
+from builder.model.values import MIB
 from builder.profile.document import Document, Problem, nearest, refuse
 
 KeyPath = tuple[str | int, ...]

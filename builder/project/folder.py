@@ -10,7 +10,8 @@ from pathlib import Path
 from builder.errors import ConfigurationError
 from builder.model.identity import Identity
 from builder.model.overlays import OverlayFile
-from builder.model.settings import LABEL, Base, Cluster, Guest, NodeSettings
+from builder.model.settings import Base, Cluster, Guest, NodeSettings
+from builder.model.values import LABEL
 from builder.profile import (
     Document,
     Mark,
@@ -82,6 +83,15 @@ class Project:
                 raise ConfigurationError("would not be read", where=where, hint=f"name it {file.stem}.yaml")
         return tuple(file.stem for file in files)
 
+    @property
+    def default_base(self) -> str:
+        """What cluster.yaml says."""
+        return validate(Cluster, self._read("profiles/cluster.yaml")).base
+
+    def base(self, name: str) -> Base:
+        """The facts of profiles/bases/NAME.yaml."""
+        return validate(Base, self._read(f"profiles/bases/{name}.yaml").without("defaults"))
+
     def settings(self, node: str, role: str | None = None, base: str | None = None) -> Resolved:
         """The node as base < role < node describe it. `role` and `base` are the command line's.
 
@@ -109,8 +119,7 @@ class Project:
         marks = {**merged.origins.marks, **_prefixed("base", base_document.origins), "": role_layer.origins.mark("")}
         document = Document(merged.data, Origins(marks))
         settings = validate(NodeSettings, document)
-        base_value = validate(Base, base_document.without("defaults"))
-        return Resolved(settings, base_value, self._guest(settings, document), document.origins)
+        return Resolved(settings, self.base(settings.base), self._guest(settings, document), document.origins)
 
     def identities(self, asked: Sequence[Resolved]) -> dict[str, Identity]:
         """The identity of each node asked for, by name, once it is certain that none collides with another node.

@@ -9,7 +9,7 @@ from builder.model.progress import Progress
 from builder.sources.cache import Cache
 from builder.sources.pins import Pin
 
-__all__ = ["Cache", "Pin", "fetch"]
+__all__ = ["Cache", "Pin", "fetch", "fetch_small"]
 
 
 def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: bool = False) -> None:
@@ -18,7 +18,7 @@ def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: boo
     if not missing:
         return
     if offline:
-        total, first = sum(pin.size for pin in missing.values()), next(iter(missing.values()))
+        total, first = sum(pin.size or 0 for pin in missing.values()), next(iter(missing.values()))
         raise DownloadError(
             f"{len(missing)} files ({total >> 20} MiB) are not in the cache, the first is {first.url}",
             hint="run once without --offline",
@@ -27,3 +27,10 @@ def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: boo
     from builder.sources.download import download  # noqa: PLC0415
 
     download(missing.values(), cache, progress)
+
+
+def fetch_small(url: str, most: int) -> bytes:
+    """A small file that nobody has pinned, such as a signature, of `most` bytes at most. Raises DownloadError."""
+    from builder.sources.download import fetch_small as fetched  # noqa: PLC0415  (as above)
+
+    return fetched(url, most)

@@ -28,12 +28,15 @@ class Cache:
     def path(self, sha256: str) -> Path:
         return self.files / sha256
 
-    def holds(self, sha256: str, size: int) -> bool:
-        """Whether the file is there with its size: after a power cut a right name may hold too few bytes."""
+    def holds(self, sha256: str, size: int | None) -> bool:
+        """Whether the file is there with its size: after a power cut a right name may hold too few bytes. Where nobody
+        knows the size, it is hashed."""
         path = self.path(sha256)
+        if size is None:
+            return path.is_file() and sha256_of(path) == sha256
         return path.is_file() and path.stat().st_size == size
 
-    def use(self, sha256: str, size: int) -> bool:
+    def use(self, sha256: str, size: int | None) -> bool:
         """`holds`, and remember when: what was not used for long may be pruned."""
         held = self.holds(sha256, size)
         if held:

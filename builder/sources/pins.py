@@ -7,9 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A file that is known before it comes. `remedy` is what the user can do when the server no longer has it."""
+    """A file that is known before it comes; `size` in bytes, None when only its hash is known. `mirrors` are asked when
+    `url` fails. `remedy` is what the user can do when no server has it any longer, `instead` how to do without it."""
 
     url: str
     sha256: str
-    size: int
+    size: int | None
     remedy: str = ""
+    instead: str = ""
+    mirrors: tuple[str, ...] = ()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url, *self.mirrors)
+
+    @property
+    def most(self) -> int:
+        """Bytes after which it is certain that a server sends something else."""
+        return _MOST if self.size is None else self.size
+
+
+_MOST = 16 << 30

@@ -1,0 +1,82 @@
+"""The archives that a published image is kept up to date from: its sources.list(5) and its keyrings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuildError
+from builder.model.settings import AptSource
+from builder.signatures import dearmored
+from builder.tree import Tree
+
+_LIST_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
+_TRUSTED = "etc/apt/trusted.gpg.d/"
+
+
+def image_sources(tree: Tree, keyrings: Path) -> list[AptSource]:
+    """The archives that a system in a tree is kept up to date from, as sources.list(5) says. Their keyrings are written
+    into the folder `keyrings`, under the names that the answers give.
+
+    Raises BuildError when it has none, or one without a keyring: nothing is installed unsigned.
+    """
+    found = []
+    for path, entry in tree.files():
+        folder, _, name = path.rpartition("/")
+        if path == "etc/apt/sources.list" or (folder == "etc/apt/sources.list.d" and name.endswith(".list")):
+            found += list(_of_lines(entry.read().decode()))
+        elif folder == "etc/apt/sources.list.d" and name.endswith(".sources"):
+            found += list(_of_stanzas(entry.read().decode()))
+    if not found:
+        raise BuildError("the image names no archive in /etc/apt", hint="the base is not what its profile says")
+    return [_with_keyring(source, tree, keyrings) for source in found]
+
+
+def _of_lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if match := _LIST_LINE.match(line.partition("#")[0].strip()):
+            options = dict(option.split("=", 1) for option in (match["options"] or "").split() if "=" in option)
+            yield {
+                "uri": match["uri"],
+                "suites": [match["suite"]],
+                "components": match["components"].split(),
+                "keyring": options.get("signed-by", ""),
+            }
+
+
+def _of_stanzas(text: str) -> Iterator[dict[str, Any]]:
+    for stanza in re.split(r"\n\s*\n", text):
+        plain = "\n".join(line for line in stanza.splitlines() if not line.startswith("#"))
+        fields = {key.lower(): value.strip() for key, value in re.findall(r"^(\S+):((?:.*)(?:\n\s.+)*)", plain, re.M)}
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+            continue
+        for uri in fields["uris"].split():
+            yield {
+                "uri": uri,
+                "suites": fields["suites"].split(),
+                "components": fields.get("components", "").split(),
+                "keyring": fields.get("signed-by", ""),
+            }
+
+
+def _with_keyring(source: dict[str, Any], tree: Tree, keyrings: Path) -> AptSource:
+    """A source that names no keyring is checked with all that apt trusts."""
+    named = source["keyring"].lstrip("/")
+    if named and not named.endswith((".gpg", ".pgp", ".asc")):
+        raise BuildError(
+            "names its key in a way that is not understood: Signed-By is to be a file", where=source["uri"]
+        )
+    entries = [entry for path, entry in tree.files() if (path == tree.resolve(named) if named else _is_trusted(path))]
+    content = b"".join(dearmored(entry.read(), source["uri"]) for entry in entries)
+    if not content:
+        raise BuildError(f"no keyring checks this archive: {named or 'trusted.gpg.d'}", where=source["uri"])
+    name = f"{hashlib.sha256(content).hexdigest()}.gpg"
+    (keyrings / name).write_bytes(content)
+    return AptSource.model_validate({**source, "keyring": name, "uri": source["uri"].rstrip("/")})
+
+
+def _is_trusted(path: str) -> bool:
+    return path == "etc/apt/trusted.gpg" or (path.startswith(_TRUSTED) and path.endswith((".gpg", ".asc")))

@@ -1,0 +1,136 @@
+"""A published image as a base: fetched, confirmed by its publisher, locked, and read once into a layer."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import recipe, unpacking
+from builder.appliance import import_layers
+from builder.bake import BOOT_TAR, DPKG_STATUS, ROOT_TAR
+from builder.errors import BuildError, DownloadError
+from builder.image_sources import image_sources
+from builder.model.lock import LockedImage, canonical
+from builder.model.progress import Progress
+from builder.model.settings import AptSource, Base, ImageSource
+from builder.signatures import check_signature
+from builder.sources import Cache, Pin, fetch, fetch_small
+from builder.store import Store
+from builder.tree import Tree
+
+_FACTS, _KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
+_SMALL = 1 << 20  # bytes of a signature, a key or a checksum's file, at most
+_MADE_BY_THE_KERNEL = ("dev/", "proc/", "sys/", "run/")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedBase:
+    """`folder` is the layer's. `epoch`: seconds, of the newest file. `sources` are the image's own; what they name as
+    `keyring` is a key of `keyrings`."""
+
+    folder: Path
+    epoch: int
+    sources: tuple[AptSource, ...]
+    keyrings: dict[str, Path]
+
+
+def request_of(source: ImageSource) -> str:
+    """What a lock's entry answers: another pin is another question."""
+    return canonical({"urls": list(source.urls), "sha256": source.sha256, "signer": source.signer.fingerprint})
+
+
+def pin_of(name: str, source: ImageSource) -> Pin:
+    instead = "--base debian-trixie needs no image, only a Debian mirror"
+    remedy = f"correct the pin in profiles/bases/{name}.yaml; {instead}"
+    return Pin(source.urls[0], source.sha256, source.size, remedy, instead, source.urls[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """Where images come from and go to."""
+
+    cache: Cache
+    store: Store
+    progress: Progress
+    offline: bool
+
+    def take(self, name: str, source: ImageSource) -> LockedImage:
+        """Fetch the image for the first time, and ask the publisher about what the profile has second-hand.
+
+        Raises DownloadError: not to be had, not what its pin says, or not signed by the pinned key.
+        """
+        fetch([pin_of(name, source)], self.cache, self.progress, offline=self.offline)
+        file, url = self.cache.path(source.sha256), source.urls[0]
+        signed_by = ""
+        if source.unconfirmed:
+            self.progress.step("confirm", f"{posixpath.basename(url)}: checksum and signature of its publisher")
+            if self.offline:
+                raise DownloadError("nobody can be asked about it", where=url, hint="run once without --offline")
+            _confirm(source, file, url)
+            signed_by = source.signer.fingerprint
+        digest, size = source.extracted_sha256, source.extracted_size
+        if digest is None or size is None:
+            with self.store.workspace() as work:
+                digest = self._unpack(url, file, work / _RAW, size, digest)
+                size = (work / _RAW).stat().st_size
+        return LockedImage(request_of(source), url, source.sha256, file.stat().st_size, digest, size, signed_by)
+
+    def read(self, name: str, base: Base, locked: LockedImage) -> ImportedBase:
+        """The image's two volumes as a layer, read in the appliance: once per image."""
+
+        def make(fresh: Path) -> None:
+            with self.store.workspace() as work:
+                raw, packed = work / _RAW, self.cache.path(locked.sha256)
+                self._unpack(locked.url, packed, raw, locked.extracted_size, locked.extracted_sha256)
+                boot, root = import_layers(raw, base, work, self.progress)
+                raw.unlink()
+                _write_layer(name, boot, root, fresh)
+
+        inputs = {
+            "recipe": recipe.digest("appliance.py", "images.py", "image_sources.py", "tree.py", "unpacking.py"),
+            "image": locked.extracted_sha256,
+            "volumes": [base.boot.start, base.root.start],
+        }
+        folder = self.store.make("layers", inputs, make)
+        facts = json.loads((folder / _FACTS).read_text())
+        sources = tuple(AptSource.model_validate(source) for source in facts["sources"])
+        keyrings = {source.keyring: folder / _KEYRINGS / source.keyring for source in sources}
+        return ImportedBase(folder, facts["epoch"], sources, keyrings)
+
+    def _unpack(self, url: str, file: Path, raw: Path, size: int | None, sha256: str | None) -> str:
+        self.progress.step("unpack", posixpath.basename(url))
+        return unpacking.unpack(file, raw, size=size, sha256=sha256, where=url, progress=self.progress)
+
+
+def _confirm(source: ImageSource, file: Path, url: str) -> None:
+    listed = fetch_small(f"{url}.sha256", _SMALL).decode(errors="replace").split()
+    if source.sha256 not in listed:
+        said = listed[0] if listed else "nothing"
+        raise DownloadError(
+            f"its publisher says sha256 {said}, the profile says {source.sha256}", where=f"{url}.sha256"
+        )
+    signature, key = fetch_small(f"{url}.sig", _SMALL), fetch_small(source.signer.key, _SMALL)
+    check_signature(file, signature, key, source.signer.fingerprint, f"{url}.sig")
+
+
+def _write_layer(name: str, boot: Path, root: Path, fresh: Path) -> None:
+    """In one order and without what is not the system's: mke2fs makes its own lost+found, the kernel its devices."""
+    tree = Tree.of_layers([root], epoch=0)
+    for path in [path for path in tree.entries if path == "lost+found" or path.startswith(_MADE_BY_THE_KERNEL)]:
+        del tree.entries[path]
+    status = tree.get("var/lib/dpkg/status")
+    if status is None:
+        raise BuildError("has no var/lib/dpkg/status: no system of Debian's kind", where=f"profiles/bases/{name}.yaml")
+    (fresh / DPKG_STATUS).write_bytes(status.read())
+    (fresh / _KEYRINGS).mkdir()
+    sources = image_sources(tree, fresh / _KEYRINGS)
+    facts: dict[str, Any] = {
+        "epoch": max(entry.mtime for entry in tree.entries.values()),
+        "sources": [source.model_dump(mode="json") for source in sources],
+    }
+    (fresh / _FACTS).write_text(json.dumps(facts))
+    tree.write_tar(fresh / ROOT_TAR)
+    Tree.of_layers([boot], epoch=0).write_tar(fresh / BOOT_TAR)

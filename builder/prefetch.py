@@ -1,0 +1,75 @@
+"""Fill the cache before a build needs it: from the servers, or with files that were downloaded elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from builder.cache import in_use
+from builder.errors import ConfigurationError, DownloadError
+from builder.images import pin_of, request_of
+from builder.model.lock import Lock, from_text
+from builder.model.progress import Progress
+from builder.model.settings import ImageSource
+from builder.project import Project
+from builder.resolve import LOCK_FILE
+from builder.sources import Cache, Pin, fetch
+from builder.sources.cache import sha256_of
+
+
+def prefetch(project: Project, root: Path, base: str | None, files: Sequence[Path], progress: Progress) -> list[str]:
+    """Bring in `files`; without any, fetch all that pimu.lock names and the image of the base (else the cluster's).
+
+    What was done, in lines. Raises DownloadError for a file that nothing here asks for.
+    """
+    lock_file, cache = project.root / LOCK_FILE, Cache(root)
+    lock = from_text(lock_file.read_text("utf-8"), LOCK_FILE) if lock_file.exists() else Lock()
+    with in_use(root):
+        known = {pin.sha256: pin for pin in (*_debs(lock), *(pin for _, pin in _images(project, lock)))}
+        if files:
+            return [_take_in(file, known, cache, progress) for file in files]
+        chosen = base or project.default_base
+        wanted = [*_debs(lock), *(pin for name, pin in _images(project, lock) if name == chosen)]
+        if not wanted:
+            raise ConfigurationError(
+                "nothing is locked yet, and the base is no image",
+                where=LOCK_FILE,
+                hint="the first build asks the archives which packages are needed, and locks them",
+            )
+        fetch(wanted, cache, progress)
+    return [f"{root}: {len(wanted)} files are there"]
+
+
+def _debs(lock: Lock) -> Iterator[Pin]:
+    for resolution in lock.resolutions.values():
+        yield from (Pin(deb.url, deb.sha256, deb.size) for deb in resolution.debs)
+
+
+def _images(project: Project, lock: Lock) -> Iterator[tuple[str, Pin]]:
+    """Of every base that is a published image; the lock knows more of it than the profile may."""
+    for name in project.names("bases"):
+        source = project.base(name).source
+        if isinstance(source, ImageSource):
+            locked = lock.get_image(name, request_of(source))
+            pin = pin_of(name, source)
+            yield name, pin if locked is None else replace(pin, size=locked.size)
+
+
+def _take_in(file: Path, known: dict[str, Pin], cache: Cache, progress: Progress) -> str:
+    progress.step("import", f"{file}: hash")
+    sha256 = sha256_of(file)
+    if sha256 not in known:
+        raise DownloadError(
+            f"is nothing that profiles/bases/ or {LOCK_FILE} name: its sha256 is {sha256}",
+            where=str(file),
+            hint="was it downloaded completely?",
+        )
+    target = cache.path(sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(file, part)
+    part.rename(target)
+    return f"{file}: {known[sha256].url}"

@@ -1,0 +1,102 @@
+"""The raw image in a published file: .xz, .zst, .gz, .zip or the image itself. Sparse, hashed, and bounded: a file that
+unpacks to more than its pin says is not unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from builder.errors import DownloadError
+from builder.model.progress import Progress
+from builder.run import PIPE, kill, start
+
+_CHUNK = 4 << 20
+_MOST = 64 << 30
+_MAGICS = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
+_COMMANDS = {
+    # All threads where the file has blocks to share; a dictionary of 4 GiB is no image's.
+    "xz": ("xz", "--decompress", "--stdout", "--threads=0", "--memlimit-decompress=1GiB"),
+    "zstd": ("zstd", "--decompress", "--stdout", "--quiet"),
+    "gzip": ("gzip", "--decompress", "--stdout"),
+}
+
+
+def unpack(file: Path, image: Path, *, size: int | None, sha256: str | None, where: str, progress: Progress) -> str:
+    """Write the raw image; its sha256. `size` and `sha256` are what it must be, where they are known.
+
+    Raises DownloadError, at `where`: damaged, longer or shorter than its pin, no image in it.
+    """
+    most, length, digest = size or _MOST, 0, hashlib.sha256()
+    with (
+        progress.bar("unpack", total=size or 0) as advance,
+        _opened(file, where) as stream,
+        image.open("xb", buffering=0) as raw,
+    ):
+        while chunk := stream.read(_CHUNK):
+            length += len(chunk)
+            if length > most:
+                raise DownloadError(f"unpacks to more than the {most} bytes of its pin", where=where)
+            digest.update(chunk)
+            if chunk.count(0) == len(chunk):
+                raw.seek(len(chunk), 1)
+            else:
+                raw.write(chunk)
+            advance(len(chunk))
+        raw.truncate(length)
+    if size is not None and length != size:
+        raise DownloadError(f"unpacks to {length} bytes, its pin says {size}", where=where)
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise DownloadError(f"unpacks to sha256 {digest.hexdigest()}, its pin says {sha256}", where=where)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(file: Path, where: str) -> Iterator[IO[bytes]]:
+    with file.open("rb", buffering=0) as packed:  # the position is the one that a tool inherits
+        head = packed.read(8)
+        packed.seek(0)
+        kind = next((name for magic, name in _MAGICS.items() if head.startswith(magic)), "")
+        if head.startswith(b"PK\x03\x04"):
+            with _member(packed, where) as stream:
+                yield stream
+        elif kind:
+            with _unpacked(packed, kind, where) as stream:
+                yield stream
+        else:
+            yield packed
+
+
+@contextmanager
+def _member(packed: IO[bytes], where: str) -> Iterator[IO[bytes]]:
+    """The one image in a zip, whatever its name: it is no file's name here."""
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            images = [member for member in archive.infolist() if member.filename.lower().endswith(".img")]
+            if len(images) != 1:
+                raise DownloadError(f"holds {len(images)} images", where=where)
+            with archive.open(images[0]) as stream:
+                yield stream
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as broken:
+        raise DownloadError(f"is damaged: {broken}", where=where) from broken
+
+
+@contextmanager
+def _unpacked(packed: IO[bytes], kind: str, where: str) -> Iterator[IO[bytes]]:
+    process = start(_COMMANDS[kind], stdin=packed, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        yield process.stdout
+        said = process.stderr.read().decode(errors="replace").strip()
+        if process.wait() != 0:
+            raise DownloadError(f"is damaged: {said or kind}", where=where)
+    finally:
+        kill(process)
+        process.stdout.close()
+        process.stderr.close()

@@ -1,0 +1,78 @@
+"""The cache is filled before a build needs it, from servers or by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.model.lock import Deb, Lock, Resolution, to_text
+from tests.loopback import Site, serving
+
+Run = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+IMAGE, PACKAGE = b"an image" * 1000, b"a package"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def site(project_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A server with the image of raspios-trixie and a package that is locked."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as site:
+        site.pages = {"/image.img.xz": IMAGE, "/debian/pool/x.deb": PACKAGE}
+        profile = project_folder / "profiles/bases/raspios-trixie.yaml"
+        text = re.sub(r"- https://downloads.*", f"- {site.url}/image.img.xz", profile.read_text())
+        profile.write_text(re.sub(r"^  sha256: .*", f"  sha256: {sha256(IMAGE)}", text, flags=re.MULTILINE))
+        deb = Deb("x", "1", "arm64", f"{site.url}/debian", "pool/x.deb", sha256(PACKAGE), len(PACKAGE))
+        (project_folder / "pimu.lock").write_text(to_text(Lock({"base": Resolution("{}", 1, (deb,))})))
+        yield site
+
+
+def cached(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "cache/sha256").glob("*") if not path.suffix}
+
+
+def test_what_is_locked_and_the_bases_image_are_fetched(pimu: Run, project_folder: Path, site: Site) -> None:
+    assert pimu("fetch") == 0
+    assert cached(project_folder) == {sha256(PACKAGE)}
+    assert pimu("fetch", "--base", "raspios-trixie") == 0
+    assert cached(project_folder) == {sha256(PACKAGE), sha256(IMAGE)}
+    assert site.asked == {"/image.img.xz": 1, "/debian/pool/x.deb": 1}
+
+
+def test_files_from_elsewhere_are_known_by_their_hash(
+    pimu: Run, project_folder: Path, site: Site, tmp_path: Path, capsys: Output
+) -> None:
+    file, other = tmp_path / "downloaded-somewhere", tmp_path / "other"
+    file.write_bytes(IMAGE)
+    other.write_bytes(IMAGE[:-1])
+    assert pimu("fetch", "--import", str(file)) == 0
+    assert f"{file}: {site.url}/image.img.xz" in capsys.readouterr().out
+    assert pimu("fetch", "--import", str(other)) == 4
+    said = capsys.readouterr().err
+    assert f"{other}: is nothing that profiles/bases/ or pimu.lock name: its sha256 is {sha256(IMAGE[:-1])}" in said
+    assert cached(project_folder) == {sha256(IMAGE)}
+    assert not site.asked
+
+
+def test_a_server_that_is_not_there_names_the_way_out(
+    pimu: Run, site: Site, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.sources.download._PAUSE", 0.005)
+    site.pages["/image.img.xz"] = lambda request: request.reply(b"", status=503)
+    assert pimu("fetch", "--base", "raspios-trixie") == 4
+    said = capsys.readouterr().err
+    assert f"{site.url}/image.img.xz: the server answers 503 (5 attempts)" in said
+    assert "--base debian-trixie needs no image, only a Debian mirror" in said
+
+
+def test_nothing_to_fetch_is_told(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    assert pimu("fetch") == 3
+    assert "pimu.lock: nothing is locked yet, and the base is no image" in capsys.readouterr().err
