@@ -22,6 +22,7 @@ _REASONS = {
     "tuple_type": "is not a list",
     "model_type": "is not a mapping",
     "dict_type": "is not a mapping",
+    "too_short": "is empty",
 }
 
 
@@ -84,8 +85,11 @@ def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
 
 
 def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[KeyPath, ErrorDetails]]) -> bool:
-    """A mapping given for `dhcp | {address, …}` was meant as the mapping: that it is not `dhcp` helps nobody."""
+    """A mapping given for `dhcp | {address, …}` was meant as the mapping: that it is not `dhcp` helps nobody. Nor does
+    that a list is empty, when what is in it was refused."""
     rivals = [at for at, other in located if other is not error and at[: len(path)] == path]
+    if error["type"] == "too_short":  # pydantic counts what was good
+        return bool(rivals)
     return error["type"] == "literal_error" and isinstance(error["input"], dict) and bool(rivals)
 
 
