@@ -11,7 +11,7 @@ from typing import Any
 from builder.errors import BuildError
 from builder.model.settings import AptSource
 from builder.signatures import dearmored
-from builder.tree import Tree
+from builder.tree import Entry, Tree
 
 _LIST_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 _TRUSTED = "etc/apt/trusted.gpg.d/"
@@ -27,12 +27,17 @@ def image_sources(tree: Tree, keyrings: Path) -> list[AptSource]:
     for path, entry in tree.files():
         folder, _, name = path.rpartition("/")
         if path == "etc/apt/sources.list" or (folder == "etc/apt/sources.list.d" and name.endswith(".list")):
-            found += list(_of_lines(entry.read().decode()))
+            found += list(_of_lines(_text(entry)))
         elif folder == "etc/apt/sources.list.d" and name.endswith(".sources"):
-            found += list(_of_stanzas(entry.read().decode()))
+            found += list(_of_stanzas(_text(entry)))
     if not found:
         raise BuildError("the image names no archive in /etc/apt", hint="the base is not what its profile says")
     return [_with_keyring(source, tree, keyrings) for source in found]
+
+
+def _text(entry: Entry) -> str:
+    """An image may hold anything; what is no text names no archive."""
+    return entry.read().decode("utf-8", "replace")
 
 
 def _of_lines(text: str) -> Iterator[dict[str, Any]]:
@@ -53,10 +58,10 @@ def _of_stanzas(text: str) -> Iterator[dict[str, Any]]:
         fields = {key.lower(): value.strip() for key, value in re.findall(r"^(\S+):((?:.*)(?:\n\s.+)*)", plain, re.M)}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
             continue
-        for uri in fields["uris"].split():
+        for uri in fields.get("uris", "").split():
             yield {
                 "uri": uri,
-                "suites": fields["suites"].split(),
+                "suites": fields.get("suites", "").split(),
                 "components": fields.get("components", "").split(),
                 "keyring": fields.get("signed-by", ""),
             }
