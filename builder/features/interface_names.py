@@ -6,9 +6,13 @@ from collections.abc import Iterator
 
 from builder.features.context import Context
 from builder.model.edits import Edit
+from builder.model.patches import KernelWords
 
 
 def edits(context: Context) -> Iterator[Edit]:
     # Raspberry Pi OS does the same. It also ends udev's MACAddressPolicy=persistent, which invents bridge addresses.
     for link in ("73-usb-net-by-mac.link", "99-default.link"):
         yield context.symlink(f"/etc/systemd/network/{link}", "/dev/null", key="bridge.port")
+    if context.base.firmware == "static":
+        # The udev of an initrd that was made without those links renames eth0 first; Debian's hook says this by itself.
+        yield context.patch("/cmdline.txt", KernelWords(add=("net.ifnames=0",)), volume="boot", key="bridge.port")
