@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,9 +65,5 @@ def _take_in(file: Path, known: dict[str, Pin], cache: Cache, progress: Progress
             where=str(file),
             hint="was it downloaded completely?",
         )
-    target = cache.path(sha256)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}")
-    shutil.copyfile(file, part)
-    part.rename(target)
+    cache.take_in(file, sha256)
     return f"{file}: {known[sha256].url}"

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -110,9 +110,7 @@ class Resolver:
         with self._writing:
             self.used_images[name] = locked
             if self.lock.images.get(name) != locked:
-                with _locked(self.path):
-                    self.lock = _read(self.path).with_image(name, locked)
-                    _write(self.path, self.lock)
+                self._add_to_lock(lambda lock: lock.with_image(name, locked))
         return locked
 
     def _refuse_news(self, name: str) -> None:
@@ -127,11 +125,13 @@ class Resolver:
         """Remember what this build uses, and write it into the lock beside what others have found."""
         with self._writing:
             self.used[name] = resolution
-            if self.lock.resolutions.get(name) == resolution:
-                return
-            with _locked(self.path):
-                self.lock = _read(self.path).with_resolution(name, resolution)
-                _write(self.path, self.lock)
+            if self.lock.resolutions.get(name) != resolution:
+                self._add_to_lock(lambda lock: lock.with_resolution(name, resolution))
+
+    def _add_to_lock(self, add: Callable[[Lock], Lock]) -> None:
+        with _locked(self.path):
+            self.lock = add(_read(self.path))
+            _write(self.path, self.lock)
 
 
 def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class Cache:
             with suppress(PermissionError):  # another user's file in a shared cache
                 os.utime(self.path(sha256))
         return held
+
+    def take_in(self, file: Path, sha256: str) -> None:
+        """A copy of a file with this hash."""
+        target = self.path(sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(file, part)
+        part.rename(target)
 
     def entries(self) -> Iterator[Path]:
         if self.files.is_dir():

@@ -17,7 +17,7 @@ from builder.model.progress import Advance, Progress
 from builder.run import stopping
 from builder.sources.cache import Cache
 from builder.sources.pins import Pin
-from builder.sources.transfer import PartFile, PassingError, PermanentError, Transfer
+from builder.sources.transfer import TIMEOUT, PartFile, PassingError, PermanentError, Transfer
 
 _CONNECTIONS = 6
 _ATTEMPTS = 5
@@ -119,7 +119,7 @@ def _patiently(transfer: Transfer, url: str, stop: threading.Event) -> None:
 def fetch_small(url: str, most: int) -> bytes:
     """A small file that nobody has pinned, such as a signature, of `most` bytes at most. Raises DownloadError."""
     try:
-        with session() as made, made.get(url, stream=True, timeout=(20, 60)) as response:
+        with session() as made, made.get(url, stream=True, timeout=TIMEOUT) as response:
             if response.status_code != 200:
                 raise DownloadError(f"the server answers {response.status_code}", where=url)
             content: bytes = response.raw.read(most + 1)

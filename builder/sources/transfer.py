@@ -24,7 +24,7 @@ from builder.errors import DownloadError
 from builder.sources.pins import Pin
 
 _CHUNK = 1 << 20
-_TIMEOUT = (20, 60)  # seconds, to connect and between two reads
+TIMEOUT = (20, 60)  # seconds, to connect and between two reads
 _STALL_SECONDS = 60.0
 _STALL_BYTES = 64 << 10
 """A server that sends less than this in so many seconds is asked anew."""
@@ -99,7 +99,7 @@ class Transfer:
             headers = {"Range": f"bytes={offset}-", "If-Range": validator}
         self.reached(offset)
         try:
-            with self.session.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+            with self.session.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
                 if not self._goes_on(response, offset):
                     digest, offset = hashlib.sha256(), 0
                     part.begin(url, _validator(response))

@@ -8,10 +8,8 @@ here as a script or unit that would be noticed if it ran: a growth script that k
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from builder import cache
 from builder.bake import ROOT_TAR
@@ -50,25 +48,9 @@ _MORE = {
 }
 
 
-@dataclass(frozen=True)
-class Release:
-    """A suite's stand-in, and the shipped base whose facts it has."""
-
-    suite: str
-
-    @property
-    def base(self) -> Base:
-        text = (SHIPPED / f"profiles/bases/raspios-{self.suite}.yaml").read_text()
-        data = yaml.safe_load(text)
-        for volume, keys in (("boot", ("start", "size")), ("root", ("start", "margin"))):
-            for key in keys:
-                data[volume][key] = int(data[volume][key].removesuffix("MiB")) * MIB
-        return Base.model_validate(data)
-
-
 def make_image(suite: str, image: Path, work: Path, progress: Progress) -> None:
     """Write the raw image of a suite's stand-in."""
-    base = Release(suite).base
+    base = Project(SHIPPED).base(f"raspios-{suite}")
     layer, epoch = _system(suite, work, progress)
     root, boot = Tree.of_layers([layer / ROOT_TAR], epoch), Tree(epoch)
     _shape(root, suite, base)

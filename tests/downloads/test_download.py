@@ -8,34 +8,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from builder.errors import DownloadError
 from builder.model.progress import Advance, Silent
-from builder.sources import Cache, Pin, download, fetch
+from builder.sources import Cache, Pin, fetch
 from tests.loopback import Answer, Request, Site, one_after_the_other, serving
 
 CONTENT = bytes(range(256)) * 5000  # more than one chunk
 REMEDY = "`pimu-build lock --upgrade` takes its successor"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PAUSE", 0.005)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
 
 
 class Counted(Silent):

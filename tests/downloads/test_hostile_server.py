@@ -6,37 +6,19 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from builder.errors import DownloadError
 from builder.model.progress import Silent
-from builder.sources import Cache, Pin, download, fetch, transfer
-from tests.loopback import Answer, Request, Site, one_after_the_other, serving
+from builder.sources import Cache, Pin, fetch, transfer
+from tests.loopback import Answer, Request, Site, one_after_the_other
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 OTHER = random.Random(8).randbytes(3_000_000)
 HALF = 1_234_567
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PAUSE", 0.005)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
 
 
 def pin(site: Site, *mirrors: str) -> Pin:
