@@ -2,6 +2,7 @@
 
 NODE = node-003
 ROLE = worker
+BASE = debian-trixie
 BIN = .venv/bin
 FAST = not disk and not boot and not soak
 TWO = -n 2 --dist worksteal
@@ -16,8 +17,8 @@ help: ## this list
 setup: ## install what is missing: Debian packages, .venv, the nodes' ssh key
 	@builder/setup/setup.sh
 
-image: setup ## build the image of NODE (node-003); one without a file in profiles/nodes/ is a ROLE (worker)
-	$(BIN)/pimu-build $(NODE) $(if $(wildcard profiles/nodes/$(NODE).yaml),,--role $(ROLE))
+image: setup ## build the image of NODE (node-003) on BASE (debian-trixie); without a file in profiles/nodes/ it is a ROLE (worker)
+	$(BIN)/pimu-build $(NODE) --base $(BASE) $(if $(wildcard profiles/nodes/$(NODE).yaml),,--role $(ROLE))
 
 boot: setup ## open the console of NODE's image on an emulated Pi
 	$(BIN)/pimu-build boot output/$(NODE).img

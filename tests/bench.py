@@ -22,11 +22,12 @@ from builder.disk import ext4
 from builder.model.manifest import FileState, Manifest
 from builder.run import run
 from tests.emulated import ROOT, bake_fast, ingredients, install_slowly
+from tests.planned import DEBIAN
 
 FEW = ("nmon", "tmux", "iptables", "dnsmasq-base")
 RUNS = 9
 BUILD = (sys.executable, "-m", "builder")
-WORDS = ("--role", "worker", "--quiet", "--project", str(ROOT))
+WORDS = ("--role", "worker", "--base", DEBIAN, "--quiet", "--project", str(ROOT))
 SHARED = ("accel", "sha256")
 MIB = 1 << 20
 

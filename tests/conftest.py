@@ -17,6 +17,7 @@ from builder.cli import main
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
+from tests.planned import DEBIAN
 from tests.target import Target, unpack
 
 SHIPPED = Path(__file__).parents[1]
@@ -74,8 +75,10 @@ def _copy(folder: Path, *names: str) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The worker node-003 of this project, built through the user's own cache and lock: cold minutes, warm seconds."""
-    options = BuildOptions(output=tmp_path_factory.mktemp("output"), cache=cache.default_root(), role="worker")
+    """The worker node-003 of this project on plain Debian, through the user's own cache and lock: cold minutes, warm
+    seconds."""
+    output = tmp_path_factory.mktemp("output")
+    options = BuildOptions(output=output, cache=cache.default_root(), role="worker", base=DEBIAN)
     (made,) = build(Project(SHIPPED), ["node-003"], options, Silent())
     return made
 

@@ -31,6 +31,7 @@ from builder.resolve import LOCK_FILE, Resolver
 from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
+from tests.planned import DEBIAN
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,7 +58,7 @@ class Ingredients:
 
 def ingredients(packages: Sequence[str], folder: Path) -> Ingredients:
     """Packages (none: the worker's) and the base of node-003, which comes from the user's cache."""
-    (plan,) = make_plans(Project(ROOT), ["node-003"], "worker", None)
+    (plan,) = make_plans(Project(ROOT), ["node-003"], "worker", DEBIAN)
     warm = Store(cache.default_root())
     lock, downloads = folder / LOCK_FILE, Cache(warm.root)
     if (ROOT / LOCK_FILE).exists():

@@ -15,12 +15,13 @@ from builder.plan import make_plan
 from builder.project import Project
 from builder.tree import Entry, Tree
 
-BASES = ("debian-trixie", "raspios-trixie", "raspios-bookworm", "raspios-bullseye")
+DEBIAN = "debian-trixie"
+BASES = (DEBIAN, "raspios-trixie", "raspios-bookworm", "raspios-bullseye")
 ROLES = ("worker", "server")
 
 _RASPIOS = "console=serial0,115200 console=tty1 root=PARTUUID=cb15ae4d-02 rootfstype=ext4 fsck.repair=yes rootwait"
 _CMDLINE = {
-    "debian-trixie": "console=tty0 root=/dev/mmcblk0p2 rw fsck.repair=yes net.ifnames=0 cma=64M rootwait ",
+    DEBIAN: "console=tty0 root=/dev/mmcblk0p2 rw fsck.repair=yes net.ifnames=0 cma=64M rootwait ",
     "raspios-trixie": f"{_RASPIOS} resize",
     "raspios-bookworm": f"{_RASPIOS} quiet init=/usr/lib/raspberrypi-sys-mods/firstboot",
     "raspios-bullseye": f"{_RASPIOS} quiet init=/usr/lib/raspi-config/init_resize.sh",
@@ -73,9 +74,7 @@ class Pi:
         return bool(wants) and not self.is_masked(unit)
 
 
-def plan_of(
-    folder: Path, *, role: str = "worker", base: str = "debian-trixie", node: str = "", name: str = "node-003"
-) -> Plan:
+def plan_of(folder: Path, *, role: str = "worker", base: str = DEBIAN, node: str = "", name: str = "node-003") -> Plan:
     """The plan of a node of the project in `folder`; `node` is the text of its file in profiles/nodes."""
     if node:
         (folder / f"profiles/nodes/{name}.yaml").write_text(node)

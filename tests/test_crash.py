@@ -20,6 +20,7 @@ from builder import cache
 from builder.build import Built
 from builder.run import environment
 from tests.conftest import SHIPPED
+from tests.planned import DEBIAN
 
 pytestmark = pytest.mark.disk
 
@@ -51,7 +52,8 @@ def crashing(rename):
     return instead
 
 pathlib.Path.rename = crashing(pathlib.Path.rename)
-options = BuildOptions(output=pathlib.Path(output), cache=pathlib.Path(cache), role="worker", jobs=1, offline=True)
+options = BuildOptions(output=pathlib.Path(output), cache=pathlib.Path(cache), role="worker", base={DEBIAN!r}, jobs=1,
+    offline=True)
 build(Project(pathlib.Path({str(SHIPPED)!r})), ["node-003"], options, Steps())
 """
 

@@ -18,8 +18,11 @@ from builder import cache
 from builder.build import Built
 from builder.run import environment
 from tests.conftest import SHIPPED
+from tests.planned import DEBIAN
 
 pytestmark = pytest.mark.disk
+
+WORKER = ("node-003", "--role", "worker", "--base", DEBIAN)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def workshop(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(workshop: Path) -> subprocess.Popen[bytes]:
-    words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--output", str(workshop / "output")]
+    words = [*WORKER, "--offline", "--jobs", "1", "--output", str(workshop / "output")]
     return subprocess.Popen(  # a shell's background jobs ignore SIGINT, and so would ours
         ["env", "--default-signal", sys.executable, "-m", "builder", *words],
         cwd=SHIPPED,
@@ -116,7 +119,7 @@ def test_full_disk_keeps_the_old_image(workshop: Path) -> None:
     old = b"an older image"
     script = 'mount -t tmpfs -o size=64m tmpfs "$0" && printf "%s" "$1" >"$0/node-003.img" && shift && "$@"; '
     script += 'status=$?; cat "$0/node-003.img"; ls -A "$0" >&2; exit $status'
-    words = [sys.executable, "-m", "builder", "node-003", "--role", "worker", "--offline", "--output", str(small)]
+    words = [sys.executable, "-m", "builder", *WORKER, "--offline", "--output", str(small)]
     result = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, small, old.decode(), *words],
         cwd=SHIPPED,

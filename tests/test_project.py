@@ -51,7 +51,7 @@ def test_every_shipped_base_and_role_fit_together(bare_folder: Path, base: str, 
 def test_the_worker_is_what_the_readme_promises(bare_folder: Path) -> None:
     node = Project(bare_folder).settings("node-003", "worker")
     settings = node.settings
-    assert settings.base == "debian-trixie"
+    assert settings.base == "raspios-trixie"
     assert {name for name, wanted in settings.packages.items() if wanted} >= BLOG_PACKAGES
     assert settings.overclock is not None
     assert settings.swap is not None
@@ -118,7 +118,7 @@ def test_node_wins_over_role_wins_over_the_base_s_defaults(bare_folder: Path) ->
     base.write_text(defaults + base.read_text())
     write(bare_folder, "profiles/nodes/node-003.yaml", "packages: {tmux: false}\nswap: {size: 2GiB}\n")
 
-    node = Project(bare_folder).settings("node-003", "worker")
+    node = Project(bare_folder).settings("node-003", "worker", "debian-trixie")
 
     packages = node.settings.packages
     assert (packages["less"], packages["vim"], packages["tmux"], packages["nmon"]) == (True, True, False, True)

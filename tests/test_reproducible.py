@@ -20,6 +20,7 @@ from builder.disk.chunks import digests
 from builder.model.manifest import Manifest
 from builder.run import run
 from tests.conftest import SHIPPED
+from tests.planned import DEBIAN
 
 pytestmark = pytest.mark.disk
 
@@ -105,7 +106,7 @@ def script(world: Path) -> str:
             "LD_PRELOAD": str(library),
         }
     )
-    words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--quiet"]
+    words = ["node-003", "--role", "worker", "--base", DEBIAN, "--offline", "--jobs", "1", "--quiet"]
     places = ["--project", f"{PLACE}/project", "--output", f"{PLACE}/output"]
     user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
     settings = [f"{name}={value}" for name, value in environment.items()]
