@@ -21,6 +21,7 @@ from builder.plan import make_plan
 from builder.project import Project
 from builder.resolve import LOCK_FILE, Resolver, upgrade
 from builder.run import kill_all, stopping
+from builder.secrets import Secrets
 from builder.sources import Cache
 from builder.store import Store
 
@@ -28,7 +29,7 @@ from builder.store import Store
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """`role` and `base` win over what the profiles say; `jobs` is how much may be made at the same time; `locked` takes
-    nothing that pimu.lock does not name."""
+    nothing that pimu.lock does not name; `ask` asks a person for a secret."""
 
     output: Path
     cache: Path
@@ -38,6 +39,7 @@ class BuildOptions:
     offline: bool = False
     locked: bool = False
     sha256: bool = False
+    ask: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,11 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
     Raises the errors of builder.errors; an image that is there stays as it was until its successor is complete.
     """
     plans = make_plans(project, nodes, options.role, options.base)
-    publish.require_secrets(plans, project.root)
+    secrets = Secrets(project.root, options.ask)
+    secrets.require(plans)
     publish.prepare_folder(options.output)
     with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
-        kitchen = _Kitchen(project, options, progress)
+        kitchen = _Kitchen(project, options, secrets, progress)
         goldens = kitchen.goldens(plans)
         return kitchen.node_images(plans, goldens)
 
@@ -81,8 +84,8 @@ def relock(project: Project, cache: Path, progress: Progress) -> list[str]:
 class _Kitchen:
     """One build: its cache, its lock, its threads."""
 
-    def __init__(self, project: Project, options: BuildOptions, progress: Progress) -> None:
-        self._project, self._options, self._progress = project, options, progress
+    def __init__(self, project: Project, options: BuildOptions, secrets: Secrets, progress: Progress) -> None:
+        self._options, self._secrets, self._progress = options, secrets, progress
         self._store = Store(options.cache)
         cache = Cache(options.cache)
         self._resolver = Resolver(
@@ -146,7 +149,7 @@ class _Kitchen:
             blobs,
             self._used(plan),
             output=self._options.output,
-            project=self._project.root,
+            secrets=self._secrets,
             sha256=self._options.sha256,
         )
         return Built(plan, image, manifest, changed, time.monotonic() - begun)

@@ -6,7 +6,7 @@ not written takes no room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from builder import recipe
 from builder.bake import ROOT_TAR, Recipe, text_files
 from builder.disk import ext4, fat, mbr
 from builder.errors import BuildError
-from builder.model.plan import GuestDisk, SeedFile
+from builder.model.plan import GuestDisk
 from builder.model.progress import Progress
 from builder.model.values import MIB
 from builder.run import run
@@ -87,11 +87,11 @@ def _newest(tree: Tree, prefix: str) -> Entry:
     return tree.entries[names[-1]]
 
 
-def make_seed(files: Sequence[SeedFile], image: Path, volume_id: int, epoch: int, work: Path) -> None:
+def make_seed(files: Mapping[str, bytes], image: Path, volume_id: int, epoch: int, work: Path) -> None:
     """A NoCloud seed: a FAT volume labelled CIDATA (cloud-init's documentation of the NoCloud datasource)."""
     tree = Tree(epoch)
-    for file in files:
-        tree.entries[file.name] = Entry.of_bytes(file.content, epoch)
+    for name, content in files.items():
+        tree.entries[name] = Entry.of_bytes(content, epoch)
     mbr.sparse(image, _SEED_SIZE)
     fat.make(image, start=0, size=_SEED_SIZE, label="CIDATA", volume_id=volume_id, sectors_per_cluster=None, fat=12)
     fat.fill(image, 0, tree, work)

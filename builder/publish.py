@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import secrets as random_names
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,27 +18,15 @@ from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError, DiskFullError
-from builder.model.edits import PatchText
 from builder.model.lock import LockedImage, Resolution
 from builder.model.manifest import ImageFacts, Manifest
-from builder.model.patches import Record, Resolve, SecretRef
 from builder.model.plan import Plan
 from builder.plan import as_data
+from builder.secrets import Secrets, secrets_of
 from builder.sources.cache import sha256_of
 
 _HEADROOM = 64 << 20
-_CRYPT_HASH = re.compile(r"\$[^:\s]+")
-"""crypt(5), prefix and no colon: an empty field in shadow(5) would be an account without a password."""
-
-
-def require_secrets(plans: Sequence[Plan], project: Path) -> None:
-    """What a node's stamp will ask for must be there before minutes of baking. Raises ConfigurationError."""
-    resolve = _resolve_secrets(project)
-    patches = [edit.patch for plan in plans for edit in plan.edits if isinstance(edit, PatchText)]
-    for patch in patches:
-        for field in patch.fields if isinstance(patch, Record) else ():
-            if isinstance(field, SecretRef):
-                resolve(field)
+_PRIVATE = 0o600
 
 
 def prepare_folder(output: Path) -> None:
@@ -80,7 +66,7 @@ def node_image(
     used: Mapping[str, Resolution | LockedImage],
     *,
     output: Path,
-    project: Path,
+    secrets: Secrets,
     sha256: bool,
 ) -> tuple[Path, Path, bool]:
     """Stamp a node and publish NODE.img and NODE.manifest.json; whether anything has changed.
@@ -95,8 +81,8 @@ def node_image(
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
         copying = None if may_be_there else pool.submit(copy_sparse, golden.image, fresh)
-        seed = {"guest-seed": _seed(plan, golden.epoch, work)} if plan.seed else {}
-        stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=_resolve_secrets(project), work=work)
+        seed = {"guest-seed": _seed(plan, golden.epoch, secrets, work)} if plan.seed else {}
+        stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=secrets, work=work)
         text = Manifest(
             node=node,
             image=stamped.facts,
@@ -112,6 +98,8 @@ def node_image(
                 copy_sparse(golden.image, fresh)
             else:
                 copying.result()
+            if any(secrets_of(plan)):
+                fresh.chmod(_PRIVATE)
             chunks.apply(stamped.delta, fresh)
             (work / manifest.name).write_text(text)
             # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
@@ -147,9 +135,12 @@ def _workspace(output: Path, node: str) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
-def _seed(plan: Plan, epoch: int, work: Path) -> Path:
+def _seed(plan: Plan, epoch: int, secrets: Secrets, work: Path) -> Path:
     image = work / "seed.img"
-    guests.make_seed(plan.seed, image, plan.identity.disk_id, epoch, work)
+    files = {
+        file.name: file.content if file.secret is None else f"{secrets(file.secret)}\n".encode() for file in plan.seed
+    }
+    guests.make_seed(files, image, plan.identity.disk_id, epoch, work)
     return image
 
 
@@ -158,22 +149,3 @@ def _is_there(image: Path, manifest: Path, text: str, facts: ImageFacts) -> bool
     if not (image.exists() and manifest.exists() and manifest.read_text() == text):
         return False
     return image.stat().st_size == facts.size and tuple(chunks.digests(image)) == facts.chunks
-
-
-def _resolve_secrets(project: Path) -> Resolve:
-    def resolve(secret: SecretRef) -> str:
-        kind, _, name = secret.reference.partition(":")
-        try:
-            found = os.environ[name] if kind == "env" else (project / Path(name).expanduser()).read_text()
-        except KeyError as missing:
-            raise ConfigurationError(f"the environment has no {name}", hint="set it") from missing
-        except OSError as refused:
-            raise ConfigurationError(f"cannot be read: {refused.strerror}", where=str(project / name)) from refused
-        if not _CRYPT_HASH.fullmatch(found.strip()):
-            hint = "make one with `mkpasswd` or `openssl passwd -6`"
-            raise ConfigurationError(
-                "is not a password's hash in the form of crypt(5)", where=secret.reference, hint=hint
-            )
-        return found.strip()
-
-    return resolve

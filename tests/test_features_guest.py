@@ -137,7 +137,8 @@ def _variables(text: str) -> dict[str, str]:
 
 
 def _seed(plan: Plan) -> dict[str, Any]:
-    return {file.name: yaml.safe_load(file.content) for file in plan.seed}
+    documents = ("meta-data", "user-data", "network-config")
+    return {file.name: yaml.safe_load(file.content) for file in plan.seed if file.name in documents}
 
 
 def _with_qemu(folder: Path, version: str) -> Path:

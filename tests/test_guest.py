@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -109,10 +109,10 @@ def test_the_guest_is_what_its_seed_says_heals_and_powers_down(target: Target, b
 
 
 def static_seed(built: Built, folder: Path) -> Path:
-    files = [file for file in built.plan.seed if file.name != "network-config"]
+    files = {file.name: file.content for file in built.plan.seed if file.name in ("meta-data", "user-data")}
     work, image = folder / "work", folder / "static.img"
     work.mkdir()
-    guests.make_seed([*files, replace(built.plan.seed[0], name="network-config", content=STATIC)], image, 1, 0, work)
+    guests.make_seed({**files, "network-config": STATIC}, image, 1, 0, work)
     return image
 
 

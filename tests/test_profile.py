@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from builder.errors import ConfigurationError
-from builder.model.settings import Base, NodeSettings, StaticAddress, Strict, Swap, Trim
+from builder.model.settings import Base, NodeSettings, StaticAddress, Swap, Trim
+from builder.model.strict import Strict
 from builder.profile import Document, derived, merge, nearest, parse, refuse_unknown, validate
 from builder.profile.reader import DEEPEST_NESTING, LARGEST_FILE
 
@@ -279,7 +280,7 @@ NODE: dict[str, Any] = {
         ("user: {name: root;, ssh_keys: []}", "n.yaml:1: user.name: does not look like"),
         (
             "user: {name: pimu, ssh_keys: [], password: secret}",
-            "n.yaml:1: user.password: does not look like (env|file):.+",
+            "n.yaml:1: user.password: is not a reference to a secret: env:NAME, file:PATH or prompt",
         ),
         (
             "machine: {memory: 60G, cpus: 9, tb_size: 1, stop_timeout: 99, mac: derived}",

@@ -14,7 +14,9 @@ from builder.model.overlays import OverlayFile
 from builder.model.values import GIB, MIB
 from builder.project import Project
 from tests.conftest import PUBLIC_KEY, SHIPPED
+from tests.planned import plan_of
 
+STATIC = "{address: 192.168.1.11/24, gateway: 192.168.1.1, dns: [192.168.1.1]}"
 BASES = ("debian-trixie", "raspios-bookworm", "raspios-bullseye", "raspios-trixie")
 BLOG_PACKAGES = {
     *("qemu-system-x86", "qemu-utils", "nmon", "virtinst", "tmux", "vim"),
@@ -335,7 +337,7 @@ def test_fat_holds_no_symlink(bare_folder: Path) -> None:
 
 def test_the_seed_is_flat(project_folder: Path) -> None:
     paths = [file.path for file in Project(project_folder).seed]
-    assert paths == ["/meta-data", "/network-config", "/user-data"]
+    assert paths == ["/k3s-join.sh", "/meta-data", "/network-config", "/user-data"]
     (project_folder / "cloud-init/folder").mkdir()
     assert refusal(project_folder, "seed") == "cloud-init/folder: is neither a file nor a symlink"
 
@@ -425,3 +427,36 @@ def test_other_nodes_without_a_role_are_taken_to_have_the_asked_one(bare_folder:
 
 def test_the_shipped_folder_itself_is_a_project() -> None:
     assert Project(SHIPPED).names("roles") == ("server", "worker")
+
+
+# The cluster ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "address"),
+    [("", None), ("bridge: {ipv4: dhcp}\n", None), (f"bridge:\n  ipv4: {STATIC}\n", "192.168.1.11")],
+)
+def test_the_servers_address_is_that_of_its_node(bare_folder: Path, own: str, address: str | None) -> None:
+    """A guest cannot ask for node-001.local, and a router may know no names at all."""
+    write(bare_folder, "profiles/nodes/node-001.yaml", f"role: server\n{own}")
+    node = Project(bare_folder).settings("node-003", "worker")
+    assert node.settings.k3s_cluster is not None
+    assert node.settings.k3s_cluster.address == address
+    if address:
+        assert node.origins.of("k3s_cluster.address") == "profiles/nodes/node-001.yaml:3"
+
+
+def test_an_address_in_the_clusters_file_wins(bare_folder: Path) -> None:
+    cluster = bare_folder / "profiles/cluster.yaml"
+    cluster.write_text(cluster.read_text().replace("  server: https", "  address: 10.0.0.1\n  server: https"))
+    write(bare_folder, "profiles/nodes/node-001.yaml", f"role: server\nbridge:\n  ipv4: {STATIC}\n")
+    settings = Project(bare_folder).settings("node-003", "worker").settings
+    assert settings.k3s_cluster is not None
+    assert settings.k3s_cluster.address == "10.0.0.1"
+
+
+def test_without_a_cluster_nobody_joins(project_folder: Path) -> None:
+    cluster = project_folder / "profiles/cluster.yaml"
+    cluster.write_text(cluster.read_text().partition("\n# The k3s cluster")[0] + "\n")
+    plan = plan_of(project_folder)
+    assert {file.name for file in plan.seed} == {"meta-data", "user-data", "network-config"}

@@ -23,6 +23,7 @@ from builder.model.progress import Silent
 from builder.model.values import MIB
 from builder.publish import locked, node_image, prepare_folder
 from builder.run import run
+from builder.secrets import Secrets
 from builder.sources.cache import sha256_of
 from builder.store import Store
 from builder.tree import Entry, Tree
@@ -136,7 +137,9 @@ def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project folder with the secret in it, and a folder for the output."""
-    (tmp_path / "hash").write_text("$y$secret\n")
+    secret = tmp_path / "hash"
+    secret.write_text("$y$secret\n")
+    secret.chmod(0o600)
     (tmp_path / "output").mkdir()
     return tmp_path
 
@@ -144,7 +147,7 @@ def project(tmp_path: Path) -> Path:
 def publish(plan: Plan, golden: Golden, project: Path, *, sha256: bool = False) -> bool:
     """Whether the output of the project has changed."""
     output = project / "output"
-    image, manifest, changed = node_image(plan, golden, {}, {}, output=output, project=project, sha256=sha256)
+    image, manifest, changed = node_image(plan, golden, {}, {}, output=output, secrets=Secrets(project), sha256=sha256)
     assert (image, manifest) == (output / "node-003.img", output / "node-003.manifest.json")
     return changed
 

@@ -47,8 +47,8 @@ class Published:
     def base(self) -> str:
         return f"raspios-{self.suite}"
 
-    def options(self, output: Path, **more: bool) -> BuildOptions:
-        return BuildOptions(output=output, cache=cache.default_root(), role="worker", base=self.base, **more)
+    def options(self, output: Path, *, offline: bool = False) -> BuildOptions:
+        return BuildOptions(output=output, cache=cache.default_root(), role="worker", base=self.base, offline=offline)
 
 
 def packed_image(suite: str) -> Path:

@@ -72,6 +72,7 @@ def build_command(
         offline=offline,
         locked=locked,
         sha256=sha256,
+        ask=terminal.ask,
     )
     made = build(open_project(ctx, project), nodes, options, terminal)
     if as_json:

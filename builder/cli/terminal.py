@@ -76,6 +76,11 @@ class Terminal:
         with self._lock, tqdm.external_write_mode(file=self._stream):
             click.echo(text, file=self._stream)
 
+    def ask(self, what: str) -> str:
+        """For a secret, which is not shown. Ends the command where nobody can answer."""
+        answer: str = click.prompt(what, hide_input=True, err=True)
+        return answer
+
     def error(self, text: str, error: BaseException | None = None) -> None:
         if error is not None and self.verbose:
             self.line("".join(traceback.format_exception(error)).rstrip())

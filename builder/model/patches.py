@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from builder.errors import ConfigurationError
+
+SecretKind = Literal["password-hash", "k3s-token"]
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is to be read at the last moment: `env:NAME` or `file:PATH`. Never the secret itself."""
+    """Where a secret is to be read at the last moment: `env:NAME`, `file:PATH` or `prompt`. Never the secret itself.
+
+    With a `purpose`, what is wanted is another secret that follows from it, the same at every build.
+    """
 
     reference: str
+    kind: SecretKind = "password-hash"
+    purpose: str = ""
 
 
 Resolve = Callable[[SecretRef], str]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from builder.model.edits import Edit
 from builder.model.identity import Identity, derived_uuid
+from builder.model.patches import SecretRef
 from builder.model.settings import Base, Guest, NodeSettings
 
 
@@ -28,11 +29,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class SeedFile:
-    """One file of the guest's NoCloud `cidata` disk."""
+    """One file of the guest's NoCloud `cidata` disk; one that is a secret has no content until the disk is made."""
 
     name: str
     content: bytes
     origin: str
+    secret: SecretRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

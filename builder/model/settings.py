@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from builder.model.k3s import K3sAgent, K3sCluster
+from builder.model.strict import Strict
 from builder.model.values import (
     MIB,
     Calendar,
@@ -17,6 +19,7 @@ from builder.model.values import (
     Locale,
     Mac,
     Package,
+    SecretReference,
     Sha256,
     Share,
     Size,
@@ -25,10 +28,6 @@ from builder.model.values import (
     UsbId,
     check_port,
 )
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class AptSource(Strict):
@@ -189,7 +188,7 @@ class GuestMachine(Strict):
 class User(Strict):
     name: str = Field(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")
     ssh_keys: tuple[str, ...] = Field(strict=False)
-    password: str | None = Field(default=None, pattern=r"^(env|file):.+$", description="reference to a crypt(5) hash")
+    password: SecretReference | None = Field(default=None, description="of a crypt(5) hash")
 
 
 class Cluster(Strict):
@@ -202,6 +201,7 @@ class Cluster(Strict):
     base: str
     role: str | None = None
     user: User
+    k3s: K3sCluster | None = None
 
 
 class NodeSettings(Strict):
@@ -217,6 +217,8 @@ class NodeSettings(Strict):
     base: str
     guest: str
     user: User
+    k3s_cluster: K3sCluster | None = None
+    k3s: K3sAgent | None = None
     packages: dict[Package, bool]
     overclock: Overclock | None
     swap: Swap | None
@@ -232,3 +234,10 @@ class NodeSettings(Strict):
         if guest != "none" and machine is None:
             raise ValueError(f"guest {guest} needs a machine to run in; without a guest, say guest: none")
         return machine
+
+    @field_validator("k3s")
+    @classmethod
+    def _agent_has_a_guest(cls, k3s: K3sAgent | None, info: ValidationInfo) -> K3sAgent | None:
+        if k3s is not None and info.data.get("guest", "none") == "none":
+            raise ValueError("an agent is the guest, and there is none; without a guest, say k3s: null")
+        return k3s

@@ -76,6 +76,13 @@ def check_port(value: object) -> object:
     return value
 
 
+def check_secret(value: object) -> object:
+    """A secret itself must not be in a profile, which is kept and shared."""
+    if isinstance(value, str) and not re.fullmatch(r"(env|file):\S.*|prompt", value):
+        raise ValueError("is not a reference to a secret: env:NAME, file:PATH or prompt")
+    return value
+
+
 def check_share(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"[1-9]?\d%", value):
         raise ValueError("is not a share such as 33%")
@@ -95,4 +102,5 @@ Calendar = Annotated[str, BeforeValidator(check_calendar)]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+SecretReference = Annotated[str, BeforeValidator(check_secret)]
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]

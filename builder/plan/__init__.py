@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -13,9 +12,10 @@ from builder.features.packages import packages
 from builder.model.edits import Edit
 from builder.model.identity import derived_uuid, identity_of
 from builder.model.overlays import OverlayFile
-from builder.model.plan import GuestDisk, Layout, Note, Plan, SeedFile
+from builder.model.plan import GuestDisk, Layout, Note, Plan
 from builder.model.settings import Base, NodeSettings
 from builder.plan.order import in_order
+from builder.plan.seed import seed_files
 from builder.plan.show import as_data, to_json, to_lines
 from builder.profile import Resolved
 
@@ -49,7 +49,7 @@ def make_plan(resolved: Resolved, overlays: Mapping[str, tuple[OverlayFile, ...]
         packages=packages(context),
         packages_origin=resolved.origins.of("packages"),
         edits=in_order((wish for wish in wishes if isinstance(wish, Edit)), resolved.base),
-        seed=tuple(_seed(context, seed)),
+        seed=tuple(seed_files(context, seed)),
         notes=tuple(wish for wish in wishes if isinstance(wish, Note)),
     )
 
@@ -101,11 +101,3 @@ def _own_files(context: Context, overlay: str, feature: str) -> Iterator[Edit]:
                 hint="write it out, or put it into overlays/roles/",
             )
         yield asking.overlay_file(file, scope="golden", origin=file.origin)
-
-
-def _seed(context: Context, templates: Iterable[OverlayFile]) -> Iterator[SeedFile]:
-    """The NoCloud files, meta-data, user-data and network-config, for the guest."""
-    if context.guest is None:
-        return
-    for file in sorted(templates, key=lambda file: file.path):
-        yield SeedFile(posixpath.basename(file.path), context.text(file).encode(), file.origin)

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from builder.model.edits import Edit, PatchText
-from builder.model.plan import Plan
+from builder.model.plan import Plan, SeedFile
 
 
 def to_lines(plan: Plan) -> Iterator[str]:
@@ -19,7 +19,8 @@ def to_lines(plan: Plan) -> Iterator[str]:
     for where, edit in _edits(plan):
         yield f"{where:6}  {edit.describe()}  [{edit.feature}]  {edit.origin}"
     for file in plan.seed:
-        yield f"node    seed {file.name} {len(file.content)} bytes  [guest]  {file.origin}"
+        what = f"{len(file.content)} bytes" if file.secret is None else f"<{file.secret.reference}>"
+        yield f"node    seed {file.name} {what}  [guest]  {file.origin}"
     for note in plan.notes:
         yield f"note    {note.text}  [{note.feature}]"
 
@@ -44,7 +45,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "guest_edits": [_edit(edit) for edit in plan.guest_disk.edits] if plan.guest_disk else [],
         "packages": list(plan.packages),
         "edits": [_edit(edit) for edit in plan.edits],
-        "seed": [{"name": file.name, "origin": file.origin, **_digest(file.content)} for file in plan.seed],
+        "seed": [_seed_file(file) for file in plan.seed],
         "notes": [asdict(note) for note in plan.notes],
     }
 
@@ -66,6 +67,11 @@ def _edit(edit: Edit) -> dict[str, Any]:
     if isinstance(edit, PatchText):
         data["patch"] = {"kind": type(edit.patch).__name__, **asdict(edit.patch)}
     return data
+
+
+def _seed_file(file: SeedFile) -> dict[str, Any]:
+    content = _digest(file.content) if file.secret is None else {"secret": asdict(file.secret)}
+    return {"name": file.name, "origin": file.origin, **content}
 
 
 def _digest(content: bytes) -> dict[str, Any]:

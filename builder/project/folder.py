@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.errors import ConfigurationError
 from builder.model.identity import Identity
+from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
 from builder.model.settings import Base, Cluster, Guest, NodeSettings
 from builder.model.values import LABEL
@@ -31,7 +32,7 @@ from builder.project.overlays import read_overlays, read_seed
 from builder.project.public_keys import public_keys
 
 _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overlays/manifest.yaml", "cloud-init")
-_CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user"})
+_CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k3s_cluster"})
 _ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
 _NODE_KEYS = _ROLE_KEYS | {"role", "base"}
 _NAME_LENGTH = 59
@@ -109,6 +110,7 @@ class Project:
         defaults = base_document.part("defaults")
         refuse_unknown(defaults, _ROLE_KEYS)
         merged = merge(
+            self._server_address(cluster),
             cluster.only(*_CLUSTER_KEYS),
             derived({"name": node, "hostname": node, "guest_hostname": _guest_hostname(node)}, "the node's name"),
             choice,
@@ -142,7 +144,26 @@ class Project:
         cluster = validate(Cluster, document)
         user = {**document.data["user"], "ssh_keys": public_keys(cluster.user.ssh_keys, self.root, document.origins)}
         data = {**document.data, "cluster": cluster.name, "user": user}
-        return Document(data, Origins({**document.origins.marks, "cluster": document.origins.mark("name")}))
+        marks = {**document.origins.marks, "cluster": document.origins.mark("name")}
+        if "k3s" in data:
+            data["k3s_cluster"] = data["k3s"]
+            marks |= _prefixed("k3s_cluster", document.part("k3s").origins) | {"k3s_cluster": marks["k3s"]}
+        return Document(data, Origins(marks))
+
+    def _server_address(self, cluster: Document) -> Document:
+        """That of k3s's server, when it is a node whose file gives it a fixed one."""
+        k3s = cluster.data.get("k3s_cluster")
+        name = validate(K3sCluster, cluster.part("k3s_cluster")).server_name.partition(".")[0] if k3s else ""
+        if name not in self.names("nodes"):
+            return derived({}, "")
+        own = self._read(f"profiles/nodes/{name}.yaml")
+        ipv4 = own.part("bridge").data.get("ipv4")
+        address = ipv4.get("address") if isinstance(ipv4, dict) else None
+        if not isinstance(address, str):
+            return derived({}, "")
+        data = {"k3s_cluster": {"address": address.partition("/")[0]}}
+        mark = own.origins.mark("bridge.ipv4.address")
+        return Document(data, Origins({"": mark, "k3s_cluster": mark, "k3s_cluster.address": mark}))
 
     def _role(self, node: str, choice: Document) -> Document:
         roles = self.names("roles")

@@ -16,7 +16,7 @@ from pydantic import Field
 from builder.errors import ConfigurationError
 from builder.model.edits import Volume
 from builder.model.overlays import OverlayFile
-from builder.model.settings import Strict
+from builder.model.strict import Strict
 from builder.profile import Document, Problem, nearest, refuse, validate
 
 _KINDS = ("bases", "features", "guests", "roles")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make this machine ready: Debian packages, the Python environment, the cluster's ssh key. Quick when all is there.
+# Make this machine ready: Debian packages, the Python environment, the cluster's ssh key and k3s tokens. Quick when all is there.
 #   setup.sh [WORD...]             WORD selects more lines of packages.txt, such as `bench`
 #   setup.sh --missing [WORD...]   only print the packages that would be installed
 set -eu
@@ -93,6 +93,15 @@ make_key() {
     echo "setup: made the ssh key of the nodes, $key" >&2
 }
 
+make_tokens() {
+    for token in k3s-token k3s-agent-token; do
+        file=profiles/access/$token
+        if [ -f "$file" ]; then continue; fi
+        (umask 077 && mkdir -p "${file%/*}" && od -An -N24 -v -tx1 /dev/urandom | tr -d " \n" >"$file.new" && mv "$file.new" "$file")
+        echo "setup: made a token of the k3s cluster, $file" >&2
+    done
+}
+
 lacking=$(missing)
 if [ "$action" = missing ]; then
     [ -z "$lacking" ] || echo "$lacking"
@@ -102,3 +111,4 @@ fi
 [ -z "$lacking" ] || install_packages $lacking
 install_python
 make_key
+make_tokens

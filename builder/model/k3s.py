@@ -1,0 +1,84 @@
+"""What profiles/ say of the k3s cluster: what its nodes share, and what one node is in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from builder.model.strict import Strict
+from builder.model.values import Ipv4, SecretReference, Sha256, Url
+
+_RESERVED = re.compile(r"(^|\.)(kubernetes|k8s)\.io/")
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_KEY = rf"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_NAME}"
+_TAINT = rf"{_KEY}(=({_NAME})?)?:(NoSchedule|PreferNoSchedule|NoExecute)"
+
+
+def _check_server(value: object) -> object:
+    if isinstance(value, str) and not value.startswith("https://"):
+        raise ValueError("is not an https:// address such as https://node-001.lan:6443; k3s joins by no other")
+    if isinstance(value, str) and not re.fullmatch(r"https://[a-z0-9.-]+:\d{1,5}", value):
+        raise ValueError("is not of the form https://NAME:PORT")
+    return value
+
+
+def _check_label(value: object) -> object:
+    """A reserved prefix is the API server's to give: an agent that asks for one does not start (k3s's documentation,
+    "advanced")."""
+    if isinstance(value, str) and _RESERVED.search(value):
+        raise ValueError("has a prefix with which an agent does not start; use your own, such as pimu.io/")
+    if isinstance(value, str) and not re.fullmatch(_KEY, value):
+        raise ValueError("is no label's key such as pimu.io/emulated")
+    return value
+
+
+def _check_taint(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(_TAINT, value):
+        raise ValueError("is no taint such as pimu.io/emulated=true:NoSchedule")
+    return value
+
+
+def _check_version(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"v\d+\.\d+\.\d+(-rc\d+)?\+k3s\d+", value):
+        raise ValueError("is not a release of k3s such as v1.36.5+k3s1")
+    return value
+
+
+Version = Annotated[str, BeforeValidator(_check_version)]
+Server = Annotated[str, BeforeValidator(_check_server)]
+Label = Annotated[str, BeforeValidator(_check_label)]
+LabelValue = Annotated[str, Field(pattern=rf"^({_NAME})?$")]
+Taint = Annotated[str, BeforeValidator(_check_taint)]
+
+
+class K3sCluster(Strict):
+    """`server` is where agents join; `address` is that of its name, for those who have no DNS to ask. `token` admits
+    servers and `agent_token` agents. `releases` holds VERSION/k3s and its list of checksums; `sha256`, by architecture,
+    is asked for in place of that list."""
+
+    version: Version
+    server: Server
+    address: Ipv4 | None = None
+    token: SecretReference
+    agent_token: SecretReference
+    releases: Url
+    sha256: dict[Literal["amd64", "arm64"], Sha256] = Field(default_factory=dict)
+
+    @property
+    def server_name(self) -> str:
+        return self.server.removeprefix("https://").rpartition(":")[0]
+
+
+class K3sAgent(Strict):
+    """`agent`: the guest is the node. Labels and taints count when a node joins for the first time."""
+
+    runs: Literal["agent"]
+    labels: dict[Label, LabelValue]
+    taints: tuple[Taint, ...] = Field(strict=False)
+
+    @property
+    def label_words(self) -> list[str]:
+        """As k3s wants them: KEY=VALUE, sorted."""
+        return sorted(f"{key}={value}" for key, value in self.labels.items())

@@ -1,0 +1,110 @@
+"""What an agent of k3s meets: a server by TLS, which gives a node its certificates for token, name and password
+(k3s: pkg/server/handlers, pkg/nodepassword) and keeps the list of nodes; and the server of releases, whose k3s is a
+script that asks those questions and is idle then.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+import trustme
+
+from tests.loopback import Site, serving
+
+VERSION = "v1.36.5+k3s1"
+PROGRAM = (Path(__file__).parent / "mock_k3s.sh").read_bytes()
+SUMS = f"/{VERSION}/sha256sum-amd64.txt"
+BINARY = f"/{VERSION}/k3s"
+
+
+class MockK3s(ThreadingHTTPServer):
+    """`nodes` are those that joined, `joins` how often each was made, `told` what its program was started with."""
+
+    daemon_threads = True
+
+    def __init__(self, token: str, *names: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("127.0.0.1", *names).configure_cert(context)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.token = token
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.passwords: dict[str, str] = {}
+        self.joins: list[str] = []
+        self.refused: list[str] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no news."""
+
+    def refusal(self, headers: Any) -> str:
+        """Why a request for a node's certificate is not granted, or nothing."""
+        expected = base64.b64encode(f"node:{self.token}".encode()).decode()
+        if headers["Authorization"] != f"Basic {expected}":
+            return "not authorized"
+        name, password = headers["k3s-Node-Name"], headers["k3s-Node-Password"]
+        if self.passwords.setdefault(name, password) != password:
+            return f"Node password rejected, duplicate hostname or contents of /etc/rancher/node/password: {name}"
+        return ""
+
+
+class _Request(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        mock = cast(MockK3s, self.server)
+        if self.path == "/ping":
+            self._reply(b"pong")
+        elif self.path == "/cacerts":
+            self._reply(mock.authority.cert_pem.bytes())
+        elif refusal := mock.refusal(self.headers):
+            mock.refused.append(refusal)
+            self._reply(refusal.encode(), 403)
+        elif self.path == "/v1-k3s/serving-kubelet.crt":
+            self._reply(b"a certificate\n")
+        else:
+            node = mock.nodes.get(self.path.removeprefix("/api/v1/nodes/"))
+            self._reply(json.dumps(node).encode(), 404 if node is None else 200)
+
+    def do_POST(self) -> None:
+        mock = cast(MockK3s, self.server)
+        node = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        mock.nodes[node["name"]] = node
+        mock.joins.append(node["name"])
+        self._reply(b"{}", 201)
+
+    def _reply(self, content: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def k3s_server(token: str, *names: str) -> Iterator[MockK3s]:
+    with MockK3s(token, *names) as mock:
+        thread = threading.Thread(target=mock.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield mock
+        finally:
+            mock.shutdown()
+            thread.join()
+
+
+@contextmanager
+def releases() -> Iterator[Site]:
+    with serving() as site:
+        sums = f"{hashlib.sha256(PROGRAM).hexdigest()}  k3s\n{'0' * 64}  k3s-airgap-images-amd64.tar.zst\n"
+        site.pages |= {BINARY: PROGRAM, SUMS: sums.encode()}
+        yield site

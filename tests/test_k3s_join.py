@@ -1,0 +1,220 @@
+"""The guest's join script, run for real by both shells that guests have, against a server that answers as k3s does."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builder.secrets import Secrets
+from tests.loopback import Site
+from tests.mock_k3s import BINARY, PROGRAM, SUMS, MockK3s, k3s_server, releases
+from tests.planned import plan_of
+
+pytestmark = pytest.mark.disk
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+# The machine's own programs, over folders that are gone with the namespace: what the guest would write stays there.
+IN_A_GUEST = """
+set -eu
+for name in etc usr var; do
+    mkdir -p "$1/$name" "$1/work-$name"
+    mount -t overlay -o "lowerdir=/$name,upperdir=$1/$name,workdir=$1/work-$name" overlay /$name
+done
+mount -t tmpfs tmpfs /run
+mkdir -p /run/pimu-seed
+cp "$1"/seed/* /run/pimu-seed
+: >>"$1/console"
+mount --bind "$1/console" /dev/console
+printf '#!/bin/sh\\n' >/usr/sbin/modprobe
+shift
+exec "$@"
+"""
+
+
+@dataclass
+class Guest:
+    """`folder` holds what it has written: etc, usr, var, console, and its seed."""
+
+    folder: Path
+    shell: tuple[str, ...]
+
+    def boot(self) -> subprocess.Popen[bytes]:
+        """Run the join script as init does, with all that it starts in one process group."""
+        script = [*self.shell, "/run/pimu-seed/k3s-join.sh"]
+        return subprocess.Popen(
+            [
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-c",
+                IN_A_GUEST,
+                "sh",
+                self.folder,
+                *script,
+            ]
+        )
+
+    def said(self) -> str:
+        console = self.folder / "console"
+        return console.read_text() if console.exists() else ""
+
+    def mode(self, path: str) -> str:
+        return f"{(self.folder / path).stat().st_mode & 0o777:o}"
+
+
+@pytest.fixture
+def server() -> Iterator[MockK3s]:
+    with k3s_server(TOKEN, "node-001.lan") as mock:
+        yield mock
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with releases() as site:
+        yield site
+
+
+@pytest.fixture(params=["dash", "busybox sh"])
+def guest(request: pytest.FixtureRequest, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site) -> Guest:
+    shell: str = request.param
+    write_seed(tmp_path / "guest", project_folder, server, site)
+    return Guest(tmp_path / "guest", tuple(shell.split()))
+
+
+def write_seed(folder: Path, project: Path, server: MockK3s, site: Site) -> None:
+    cluster = project / "profiles/cluster.yaml"
+    text = cluster.read_text()
+    text = text.replace("https://node-001.lan:6443", f"https://node-001.lan:{server.server_port}\n  address: 127.0.0.1")
+    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", site.url))
+    token = project / "profiles/access/k3s-agent-token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    secrets = Secrets(project)
+    (folder / "seed").mkdir(parents=True, exist_ok=True)
+    for file in plan_of(project).seed:
+        content = file.content.decode() if file.secret is None else f"{secrets(file.secret)}\n"
+        if file.name == "k3s-join.sh":
+            content = content.replace("pause=5", "pause=0")
+        (folder / "seed" / file.name).write_text(content)
+
+
+def until(holds: Callable[[], object], guest: Guest, *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, guest.said()
+        time.sleep(0.05)
+
+
+def test_a_node_joins_once_with_its_name_its_labels_and_no_secret_in_sight(
+    guest: Guest, server: MockK3s, site: Site
+) -> None:
+    process = guest.boot()
+    until(lambda: "is a node of" in guest.said(), guest)
+    assert server.nodes["k3s-003"] == {
+        "name": "k3s-003",
+        "labels": ["pimu.io/emulated=true"],
+        "taints": [],
+        "argv": "agent",
+        "umask": "0022",
+    }
+    assert guest.mode("etc/rancher/k3s/token") == guest.mode("etc/rancher/node/password") == "600"
+    assert TOKEN not in guest.said() + (guest.folder / "seed/k3s-join.sh").read_text()
+    assert server.passwords["k3s-003"] == (guest.folder / "seed/k3s-node-password").read_text().strip() != TOKEN
+    assert "127.0.0.1 node-001.lan # k3s\n" in (guest.folder / "etc/hosts").read_text()
+    process.kill()
+    process.wait()
+
+    installed = (guest.folder / "usr/local/bin/k3s").stat()
+    again = guest.boot()
+    until(lambda: guest.said().count("is a node of") == 2, guest)
+    again.kill()
+    again.wait()
+    assert (server.joins, server.refused) == (["k3s-003"], [])
+    assert site.asked[BINARY] == 1
+    assert (guest.folder / "usr/local/bin/k3s").stat().st_ino == installed.st_ino
+    assert (guest.folder / "etc/hosts").read_text().count("# k3s") == 1
+
+
+def test_a_node_that_was_flashed_again_comes_back_under_its_name(
+    guest: Guest, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site
+) -> None:
+    first = guest.boot()
+    until(lambda: "is a node of" in guest.said(), guest)
+    first.kill()
+    first.wait()
+    fresh = Guest(tmp_path / "again", guest.shell)
+    (fresh.folder / "seed").mkdir(parents=True)
+    for file in (guest.folder / "seed").iterdir():
+        (fresh.folder / "seed" / file.name).write_bytes(file.read_bytes())
+    second = fresh.boot()
+    until(lambda: "is a node of" in fresh.said(), fresh)
+    second.kill()
+    second.wait()
+    assert (server.joins, server.refused) == (["k3s-003"], [])
+
+
+def test_what_is_not_what_its_checksum_says_is_fetched_again_and_never_run(
+    guest: Guest, server: MockK3s, site: Site
+) -> None:
+    site.pages[BINARY] = PROGRAM.replace(b"agent", b"mischief")
+    process = guest.boot()
+    until(lambda: "is not what its checksum says" in guest.said(), guest)
+    assert not (guest.folder / "usr/local/bin/k3s").exists()
+    site.pages[BINARY] = PROGRAM
+    until(lambda: server.joins == ["k3s-003"], guest)
+    process.kill()
+    process.wait()
+
+
+def test_a_list_of_checksums_without_k3s_is_said(guest: Guest, server: MockK3s, site: Site) -> None:
+    good, site.pages[SUMS] = site.pages[SUMS], f"{'0' * 64}  k3s-arm64\n".encode()
+    process = guest.boot()
+    until(lambda: "sha256sum-amd64.txt names no k3s" in guest.said(), guest)
+    assert not site.asked[BINARY]
+    site.pages[SUMS] = good
+    until(lambda: server.joins == ["k3s-003"], guest)
+    process.kill()
+    process.wait()
+
+
+def test_half_a_program_is_completed_or_replaced(guest: Guest, server: MockK3s) -> None:
+    """A power cut in the download, and a server that cannot go on in the middle."""
+    binaries = guest.folder / "usr/local/bin"
+    binaries.mkdir(parents=True)
+    (binaries / "k3s.part").write_bytes(PROGRAM[:100])
+    (binaries / "k3s").write_bytes(PROGRAM[:10])
+    process = guest.boot()
+    until(lambda: server.joins == ["k3s-003"], guest)
+    assert hashlib.sha256((binaries / "k3s").read_bytes()).digest() == hashlib.sha256(PROGRAM).digest()
+    process.kill()
+    process.wait()
+
+
+def test_a_server_that_is_switched_on_later_is_waited_for(
+    guest: Guest, project_folder: Path, server: MockK3s, site: Site
+) -> None:
+    port = server.server_port
+    script = guest.folder / "seed/k3s-join.sh"
+    script.write_text(script.read_text().replace(f":{port}", ":9"))
+    process = guest.boot()
+    until(lambda: guest.said().count("https://node-001.lan:9 does not answer") > 2, guest)
+    assert not server.joins
+    process.kill()
+    process.wait()
+
+
+def test_a_wrong_token_is_the_servers_to_refuse(guest: Guest, server: MockK3s) -> None:
+    server.token = "another-token-altogether"
+    process = guest.boot()
+    until(lambda: server.refused, guest)
+    assert process.wait(timeout=20) != 0
+    assert (server.joins, server.refused[0]) == ([], "not authorized")
