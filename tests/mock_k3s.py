@@ -27,7 +27,7 @@ BINARY = f"/{VERSION}/k3s"
 
 
 class MockK3s(ThreadingHTTPServer):
-    """`nodes` are those that joined, `joins` how often each was made, `told` what its program was started with."""
+    """`nodes` are those that joined, `joins` and `certified` the names as often as that was asked for."""
 
     daemon_threads = True
 
@@ -41,6 +41,7 @@ class MockK3s(ThreadingHTTPServer):
         self.nodes: dict[str, dict[str, Any]] = {}
         self.passwords: dict[str, str] = {}
         self.joins: list[str] = []
+        self.certified: list[str] = []
         self.refused: list[str] = []
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -68,6 +69,7 @@ class _Request(BaseHTTPRequestHandler):
             mock.refused.append(refusal)
             self._reply(refusal.encode(), 403)
         elif self.path == "/v1-k3s/serving-kubelet.crt":
+            mock.certified.append(self.headers["k3s-Node-Name"])
             self._reply(b"a certificate\n")
         else:
             node = mock.nodes.get(self.path.removeprefix("/api/v1/nodes/"))

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from builder import boot, verify
-from builder.build import Built
+from builder import boot, cache, verify
+from builder.boot.ssh import Shell
+from builder.build import BuildOptions, Built, build
 from builder.errors import VerifyMismatchError
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
+from builder.project import Project
+from builder.resolve import LOCK_FILE
 from tests.conftest import SHIPPED
+from tests.loopback import Site
+from tests.mock_k3s import BINARY, MockK3s, k3s_server, releases
+from tests.planned import DEBIAN
 
 KEY = SHIPPED / "profiles/access/id_ed25519"
+TOKEN = "0123456789abcdef0123456789abcdef"
+JOIN_TIMEOUT = 1800.0  # seconds; two quiet cores need 100
 
 
 @pytest.mark.disk
@@ -41,10 +51,53 @@ def failures(results: list[boot.CheckResult]) -> list[str]:
 
 
 @pytest.mark.boot
-def test_a_pi_boots_runs_its_guest_and_boots_again(built: Built, manifest: Manifest, tmp_path: Path) -> None:
-    results = boot.check(built.image, manifest, KEY, tmp_path, Silent())
-    assert failures(results) == []
-    assert "guest powered down cleanly" in {result.name for result in results}
+def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(tmp_path: Path) -> None:
+    """The server is this machine: QEMU's network has it at 10.0.2.2, and the guest is a neighbour of the Pi there."""
+    with k3s_server(TOKEN, "node-001.lan") as server, releases() as site:
+        built = build_for(server, site, tmp_path)
+        manifest = Manifest.from_json(built.manifest.read_text(), str(built.manifest))
+
+        def joins(shell: Shell) -> Iterator[boot.CheckResult]:
+            yield comes_true("joined", lambda: server.joins == ["k3s-003"])
+            shell.run(b"systemctl restart pimu-guest.service", JOIN_TIMEOUT)
+            yield comes_true("back with its old password", lambda: server.certified == ["k3s-003", "k3s-003"])
+            said = shell.run(b"cat /var/log/pimu/guest-serial.log.1", JOIN_TIMEOUT)
+            yield boot.CheckResult(
+                "powered down in between", "reboot: Power down" in said, said[-200:], "its last line"
+            )
+
+        results = boot.check(built.image, manifest, KEY, tmp_path, Silent(), while_up=joins)
+        assert failures(results) == []
+        assert "guest powered down cleanly" in {result.name for result in results}
+        assert server.nodes["k3s-003"]["labels"] == ["pimu.io/emulated=true"]
+        assert (server.joins, server.refused, site.asked[BINARY]) == (["k3s-003"], [], 1)
+
+
+def build_for(server: MockK3s, site: Site, folder: Path) -> Built:
+    """node-003 of this project, as a member of that cluster."""
+    project = folder / "project"
+    for name in ("profiles", "overlays", "cloud-init"):
+        shutil.copytree(SHIPPED / name, project / name, symlinks=True)
+    if (SHIPPED / LOCK_FILE).exists():
+        shutil.copy(SHIPPED / LOCK_FILE, project)
+    token = project / "profiles/access/k3s-agent-token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    cluster = project / "profiles/cluster.yaml"
+    at = f"https://node-001.lan:{server.server_port}\n  address: 10.0.2.2"
+    text = cluster.read_text().replace("https://node-001.lan:6443", at)
+    url = f"http://10.0.2.2:{site.server_port}"
+    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", url))
+    options = BuildOptions(output=folder / "output", cache=cache.default_root(), role="worker", base=DEBIAN)
+    (made,) = build(Project(project), ["node-003"], options, Silent())
+    return made
+
+
+def comes_true(name: str, holds: Callable[[], bool]) -> boot.CheckResult:
+    deadline = time.monotonic() + JOIN_TIMEOUT
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(1)
+    return boot.CheckResult(name, holds(), "yes" if holds() else "no", "yes")
 
 
 @pytest.mark.soak

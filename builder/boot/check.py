@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,15 +36,24 @@ CUTS = (_MACHINE_ID, "pimu-grow", "pimu-hostkeys", "pimu-swap", "pimu-guest-disk
 """Steps of the first boot in which a power cut must do no lasting harm."""
 
 
-def check(image: Path, manifest: Manifest, identity: Path, log_dir: Path, progress: Progress) -> list[CheckResult]:
+def check(
+    image: Path,
+    manifest: Manifest,
+    identity: Path,
+    log_dir: Path,
+    progress: Progress,
+    *,
+    while_up: Callable[[Shell], Iterable[CheckResult]] = lambda _: (),
+) -> list[CheckResult]:
     """Every check of the life above, in order; the first that never comes to pass ends the list.
 
-    `identity` is the private key of one of the node's ssh keys. Serial logs stay in `log_dir`. Raises MissingToolError,
+    `identity` is the private key of one of the node's ssh keys. Serial logs stay in `log_dir`. `while_up` has more to
+    look for, once the guest is up for the first time. Raises MissingToolError,
     and BuildError when the image holds nothing to boot.
     """
     with _bench(image, manifest, log_dir) as (wiring, disk):
         life = _Life(expected_of(manifest), identity, disk, log_dir, progress)
-        return list(_told(life.whole(wiring), progress))
+        return list(_told(life.whole(wiring, while_up), progress))
 
 
 def check_power_cut(
@@ -94,7 +103,7 @@ class _Life:
     log_dir: Path
     progress: Progress
 
-    def whole(self, wiring: Wiring) -> Iterator[CheckResult]:
+    def whole(self, wiring: Wiring, while_up: Callable[[Shell], Iterable[CheckResult]]) -> Iterator[CheckResult]:
         with Machine(wiring, self.disk, self.log_dir / "serial-1.log") as pi:
             shell = self._shell(pi)
             yield self._answers(pi, shell)
@@ -102,6 +111,7 @@ class _Life:
             yield from checks.system_checks(first, self.want)
             if self.want.guest:
                 yield from self._guest(pi, shell)
+            yield from while_up(shell)
             yield self._power_down(pi, shell)
         without_guest = replace(wiring, words=_WITHOUT_GUEST)
         with Machine(without_guest, self.disk, self.log_dir / "serial-2.log", cable=False) as pi:
