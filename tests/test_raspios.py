@@ -207,7 +207,7 @@ def test_verify_finds_every_edit(raspios: Built) -> None:
     assert verify.verify(raspios.image, manifest, Silent()).files > 80
 
 
-@pytest.mark.soak
+@pytest.mark.boot
 def test_it_boots_as_a_pi(raspios: Built, tmp_path: Path) -> None:
     if raspios.plan.base.suite == "bullseye":
         pytest.skip("its kernel is 5.10, and the published image has no initrd: the boot check is for the later ones")
