@@ -22,5 +22,5 @@ ask --output $state/serving-kubelet.crt "$server/v1-k3s/serving-kubelet.crt"
 ask --output /dev/null "$server/api/v1/nodes/$name" 2>/dev/null ||
     ask --output /dev/null "$server/api/v1/nodes" \
         --data "{\"name\": \"$name\", \"labels\": $labels, \"taints\": $taints, \"argv\": \"$*\", \"umask\": \"$(umask)\"}"
-echo "k3s $*: $name is a node of $server" | tee -a /dev/console
+echo "k3s $*: $name is a node of $server" >>/dev/console
 sleep 1000000

@@ -33,7 +33,7 @@ cp "$1"/seed/* /run/pimu-seed
 mount --bind "$1/console" /dev/console
 printf '#!/bin/sh\\n' >/usr/sbin/modprobe
 shift
-exec "$@"
+exec "$@" >>/dev/console
 """
 
 
