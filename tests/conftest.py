@@ -21,26 +21,35 @@ from tests.planned import DEBIAN
 from tests.target import Target, unpack
 
 SHIPPED = Path(__file__).parents[1]
+PROJECT = ("profiles", "overlays", "cloud-init")
 GOLDEN = Path(__file__).parent / "golden"
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKHfHPHRHBWzge5cjfODelJ5Ng124CduC6A8xsGh2133 pimu@test"
+
+
+def copy_shipped(folder: Path, *names: str) -> Path:
+    """Shipped folders (none named: a whole project's) as they are here, the user's keys included, for a test to change.
+    The answer is `folder`."""
+    for name in names or PROJECT:
+        shutil.copytree(SHIPPED / name, folder / name, symlinks=True)
+    return folder
 
 
 @pytest.fixture
 def project_folder(tmp_path: Path) -> Path:
     """profiles/, overlays/ and cloud-init/ as shipped, with a key of the tests instead of the user's own."""
-    return _copy(tmp_path / "project", "profiles", "overlays", "cloud-init")
+    return _with_the_tests_key(copy_shipped(tmp_path / "project"))
 
 
 @pytest.fixture(scope="session")
 def shipped_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, once, for tests that only read it."""
-    return _copy(tmp_path_factory.mktemp("shipped"), "profiles", "overlays", "cloud-init")
+    return _with_the_tests_key(copy_shipped(tmp_path_factory.mktemp("shipped")))
 
 
 @pytest.fixture
 def bare_folder(tmp_path: Path) -> Path:
     """The shipped profiles/, with empty overlays/ and cloud-init/."""
-    folder = _copy(tmp_path / "project", "profiles")
+    folder = _with_the_tests_key(copy_shipped(tmp_path / "project", "profiles"))
     for name in ("overlays", "cloud-init"):
         (folder / name).mkdir()
     (folder / "overlays/manifest.yaml").touch()
@@ -64,12 +73,11 @@ def command_line() -> Iterator[Callable[..., int]]:
         signal.signal(number, handler)
 
 
-def _copy(folder: Path, *names: str) -> Path:
-    for name in names:
-        shutil.copytree(SHIPPED / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("access"))
-    key = folder / "profiles/access/id_ed25519.pub"
-    key.parent.mkdir()
-    key.write_text(f"{PUBLIC_KEY}\n")
+def _with_the_tests_key(folder: Path) -> Path:
+    access = folder / "profiles/access"
+    shutil.rmtree(access, ignore_errors=True)
+    access.mkdir()
+    (access / "id_ed25519.pub").write_text(f"{PUBLIC_KEY}\n")
     return folder
 
 

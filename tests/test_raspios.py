@@ -5,7 +5,6 @@ real one, PIMU_RASPIOS_IMG=FILE (of the suite PIMU_RASPIOS_SUITE, trixie by defa
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder import boot, cache, recipe, verify
+from builder import boot, cache, verify
 from builder.build import BuildOptions, Built, build
 from builder.errors import DownloadError
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
-from builder.run import run
-from builder.store import Store
-from tests.conftest import SHIPPED
+from tests.conftest import SHIPPED, copy_shipped
 from tests.loopback import Site, serving
-from tests.standin import FILES, make_image
+from tests.standin import packed_image
 from tests.target import Target, unpack
 from tests.test_signatures import Key, make_key
 
@@ -51,35 +48,6 @@ class Published:
         return BuildOptions(output=output, cache=cache.default_root(), role="worker", base=self.base, offline=offline)
 
 
-def packed_image(suite: str) -> Path:
-    """The stand-in as it would be published, from the user's cache where it is there."""
-    real = os.environ.get("PIMU_RASPIOS_IMG")
-    if real and suite == os.environ.get("PIMU_RASPIOS_SUITE", "trixie"):
-        return Path(real)
-
-    def make(fresh: Path) -> None:
-        work = fresh / "work"
-        work.mkdir()
-        make_image(suite, work / "standin.img", work, Silent())
-        run(["xz", "-T2", "-0", "--block-size=24MiB", "--keep", work / "standin.img"])
-        (work / "standin.img.xz").rename(fresh / "standin.img.xz")
-        shutil.rmtree(work)
-
-    files = {
-        str(path.relative_to(FILES)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(FILES.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    lock = SHIPPED / "pimu.lock"
-    inputs = {
-        "suite": suite,
-        "files": files,
-        "recipe": recipe.digest("bake", "disk", "tree.py"),
-        "lock": lock.read_text() if lock.exists() else "",
-    }
-    return Store(cache.default_root()).make("standins", inputs, make) / "standin.img.xz"
-
-
 @pytest.fixture(scope="session")
 def publisher(tmp_path_factory: pytest.TempPathFactory) -> Key:
     return make_key(tmp_path_factory.mktemp("gpg") / "publisher", "publisher@example.org")
@@ -99,9 +67,7 @@ def published(
             "/standin.img.xz.sig": publisher.sign(file),
             "/key.asc": publisher.public(),
         }
-        folder = tmp_path_factory.mktemp("project")
-        for name in ("profiles", "overlays", "cloud-init"):
-            shutil.copytree(SHIPPED / name, folder / name, symlinks=True)
+        folder = copy_shipped(tmp_path_factory.mktemp("project"))
         if (SHIPPED / "pimu.lock").exists():
             shutil.copy(SHIPPED / "pimu.lock", folder)
         profile = folder / f"profiles/bases/raspios-{suite}.yaml"

@@ -19,7 +19,7 @@ from builder.build import Built
 from builder.disk.chunks import digests
 from builder.model.manifest import Manifest
 from builder.run import run
-from tests.conftest import SHIPPED
+from tests.conftest import PROJECT, SHIPPED, copy_shipped
 from tests.planned import DEBIAN
 
 pytestmark = pytest.mark.disk
@@ -63,8 +63,7 @@ def furnish(world: Path, *, cold: bool) -> None:
     """The project in another folder, a cache with downloads, and with bootstrapped systems unless it is to be cold."""
     for name in ("home", "tmp", "venv", "cache"):
         (world / name).mkdir(parents=True)
-    for name in ("builder", "profiles", "overlays", "cloud-init"):
-        shutil.copytree(SHIPPED / name, world / "project" / name, symlinks=True)
+    copy_shipped(world / "project", "builder", *PROJECT)
     shutil.copy(SHIPPED / "pimu.lock", world / "project")
     for folder in [Path("sha256"), *([] if cold else bootstrapped())]:
         shutil.copytree(cache.default_root() / folder, world / "cache" / folder, copy_function=link)

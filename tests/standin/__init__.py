@@ -7,29 +7,34 @@ here as a script or unit that would be noticed if it ran: a growth script that k
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from builder import cache
+from builder import cache, recipe
 from builder.bake import ROOT_TAR
 from builder.bases import Bakery
 from builder.disk import ext4, fat, mbr
 from builder.model.edits import Symlink, WriteFile
-from builder.model.progress import Progress
+from builder.model.progress import Progress, Silent
 from builder.model.settings import Base
 from builder.plan import make_plan
 from builder.project import Project
 from builder.resolve import LOCK_FILE, Resolver
+from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
 from builder.tree import Entry, Tree
+from tests.conftest import SHIPPED, copy_shipped
 
-SHIPPED = Path(__file__).parents[2]
 FILES = Path(__file__).parent
 DISK_ID = 0xCB15AE4D
 MIB = 1 << 20
 
+_SHARES = {"bookworm": ("older",), "bullseye": ("older",)}
+"""Folders of files here that a suite has beside `all` and its own."""
 _LEAVES = {"raspi-firmware"}
 _ADDS = {
     "trixie": ("cloud-init", "parted"),
@@ -48,6 +53,35 @@ _MORE = {
 }
 
 
+def packed_image(suite: str) -> Path:
+    """The stand-in as it would be published, from the user's cache where it is there."""
+    real = os.environ.get("PIMU_RASPIOS_IMG")
+    if real and suite == os.environ.get("PIMU_RASPIOS_SUITE", "trixie"):
+        return Path(real)
+
+    def make(fresh: Path) -> None:
+        work = fresh / "work"
+        work.mkdir()
+        make_image(suite, work / "standin.img", work, Silent())
+        run(["xz", "-T2", "-0", "--block-size=24MiB", "--keep", work / "standin.img"])
+        (work / "standin.img.xz").rename(fresh / "standin.img.xz")
+        shutil.rmtree(work)
+
+    files = {
+        str(path.relative_to(FILES)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(FILES.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    lock = SHIPPED / LOCK_FILE
+    inputs = {
+        "suite": suite,
+        "files": files,
+        "recipe": recipe.digest("bake", "disk", "tree.py"),
+        "lock": lock.read_text() if lock.exists() else "",
+    }
+    return Store(cache.default_root()).make("standins", inputs, make) / "standin.img.xz"
+
+
 def make_image(suite: str, image: Path, work: Path, progress: Progress) -> None:
     """Write the raw image of a suite's stand-in."""
     base = Project(SHIPPED).base(f"raspios-{suite}")
@@ -60,9 +94,7 @@ def make_image(suite: str, image: Path, work: Path, progress: Progress) -> None:
 
 def _system(suite: str, work: Path, progress: Progress) -> tuple[Path, int]:
     """The layer of Debian's packages, from the user's cache where it is there."""
-    project = work / "project"
-    for name in ("profiles", "overlays", "cloud-init"):
-        shutil.copytree(SHIPPED / name, project / name, symlinks=True)
+    project = copy_shipped(work / "project")
     text = (project / "profiles/bases/debian-trixie.yaml").read_text().replace("trixie", suite)
     if suite == "bullseye":
         text = text.replace("[main, non-free-firmware]", "[main]")
@@ -85,14 +117,13 @@ def _system(suite: str, work: Path, progress: Progress) -> tuple[Path, int]:
 
 
 def _shape(root: Tree, suite: str, base: Base) -> None:
-    files = FILES / "all", FILES / suite
-    for folder in files:
+    for folder in (FILES / name for name in ("all", *_SHARES.get(suite, ()), suite)):
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_symlink():
+                _link(root, "/" + str(path.relative_to(folder)), str(path.readlink()))
+            elif path.is_file():
                 mode = 0o755 if path.read_bytes().startswith(b"#!") else 0o644
                 _put(root, "/" + str(path.relative_to(folder)), path.read_bytes(), mode)
-            elif path.is_symlink():
-                _link(root, "/" + str(path.relative_to(folder)), str(path.readlink()))
     _put(root, "/etc/machine-id", b"uninitialized\n" if base.machine_id == "uninitialized" else b"", 0o444)
     fstab = (
         "proc            /proc           proc    defaults          0       0\n"
