@@ -4,11 +4,12 @@ unpacks to more than its pin says is not unpacked.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +17,8 @@ from builder.errors import DownloadError
 from builder.model.progress import Progress
 from builder.run import PIPE, kill, start
 
-_CHUNK = 4 << 20
+_CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
 _MOST = 64 << 30
 _MAGICS = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 _COMMANDS = {
@@ -43,7 +45,7 @@ def unpack(file: Path, image: Path, *, size: int | None, sha256: str | None, whe
             if length > most:
                 raise DownloadError(f"unpacks to more than the {most} bytes of its pin", where=where)
             digest.update(chunk)
-            if chunk.count(0) == len(chunk):
+            if chunk == _ZEROS[: len(chunk)]:
                 raw.seek(len(chunk), 1)
             else:
                 raw.write(chunk)
@@ -91,6 +93,8 @@ def _unpacked(packed: IO[bytes], kind: str, where: str) -> Iterator[IO[bytes]]:
     process = start(_COMMANDS[kind], stdin=packed, stdout=PIPE, stderr=PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
+    with suppress(OSError):  # a user may have only so much of them; the tool need not wait while we hash and write
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
     try:
         yield process.stdout
         said = process.stderr.read().decode(errors="replace").strip()
