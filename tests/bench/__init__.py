@@ -1,0 +1,1 @@
+"""What the design promises to be fast and small, measured: one file per subject."""

@@ -1,0 +1,42 @@
+"""`make bench`: all of it, measured in one run and printed as a table.
+
+`python -m tests.bench --quick` bakes a few packages instead of all of the worker's; `--only nodes` and the like measure
+one subject.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from builder import cache
+from tests.bench import bakes, downloads, images, memory, nodes
+from tests.bench.measure import table
+
+SUBJECTS = {
+    "nodes": nodes.rows,
+    "memory": memory.rows,
+    "downloads": downloads.rows,
+    "images": images.rows,
+    "bakes": bakes.rows,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="bake a few packages instead of all of the worker's")
+    parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure one subject; may be given again")
+    chosen = parser.parse_args()
+    cached = cache.default_root()
+    cached.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in chosen.only or SUBJECTS:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=cached) as folder:
+            rows += SUBJECTS[name](Path(folder), chosen.quick)
+    sys.stdout.write(table(rows))
+
+
+if __name__ == "__main__":
+    main()
