@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder import cache
 from tests.bench import bakes, downloads, images, memory, nodes
-from tests.bench.measure import table
+from tests.bench.measure import say, table
 
 SUBJECTS = {
     "nodes": nodes.rows,
@@ -34,7 +34,10 @@ def main() -> None:
     rows = []
     for name in chosen.only or SUBJECTS:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=cached) as folder:
-            rows += SUBJECTS[name](Path(folder), chosen.quick)
+            found = SUBJECTS[name](Path(folder), chosen.quick)
+        for row in found:
+            say(f"{row.what}: {row.ours} | {row.other} | {row.ratio}")
+        rows += found
     sys.stdout.write(table(rows))
 
 
