@@ -1,7 +1,7 @@
 """`make bench`: all of it, measured in one run and printed as a table.
 
-`python -m tests.bench --quick` bakes a few packages instead of all of the worker's; `--only nodes` and the like measure
-one subject.
+`python -m tests.bench --quick` bakes a few packages instead of all of the worker's, and repeats less; `--only nodes` and
+the like measure one subject.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUBJECTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="bake a few packages instead of all of the worker's")
+    parser.add_argument("--quick", action="store_true", help="bake a few packages, repeat less")
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure one subject; may be given again")
     chosen = parser.parse_args()
     cached = cache.default_root()

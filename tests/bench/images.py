@@ -20,7 +20,6 @@ from tests.emulated import ROOT
 from tests.standin import packed_image
 
 BASE = "raspios-trixie"
-UNPACKED, IMPORTED = 5, 3  # runs
 TAR_OUT = "tar-out / {} xattrs:true numericowner:true"
 READ = f"""
 xz -dc -T0 "$1" >"$2"
@@ -39,10 +38,12 @@ def rows(work: Path, quick: bool) -> list[Row]:
     say("the stand-in of a published image, and a part of it in one block (minutes, the first time)")
     packed, single = packed_image("trixie"), work / "single.img.xz"
     shell('xz -dc -T0 "$1" | tail -c +600M | head -c 300M | xz -0 -T1 >"$2"', packed, single)
-    return [unpacked("many blocks", packed, work), unpacked("one block", single, work), *imported(packed, work)]
+    runs = 3 if quick else 5
+    unpacks = [unpacked("many blocks", packed, work, runs), unpacked("one block", single, work, runs)]
+    return [*unpacks, *imported(packed, work, 1 if quick else 3)]
 
 
-def unpacked(blocks: str, packed: Path, work: Path) -> Row:
+def unpacked(blocks: str, packed: Path, work: Path, runs: int) -> Row:
     say(f"unpack an .xz of {blocks}, and by xz")
     raw = work / "raw.img"
 
@@ -54,11 +55,11 @@ def unpacked(blocks: str, packed: Path, work: Path) -> Row:
         raw.unlink(missing_ok=True)
         return seconds(lambda: shell(f'xz -dc {options} "$1" >"$2"', packed, raw))
 
-    ours, plain, threads = medians(by_us, lambda: by_xz("-T1"), lambda: by_xz("-T0"), runs=UNPACKED)
+    ours, plain, threads = medians(by_us, lambda: by_xz("-T1"), lambda: by_xz("-T0"), runs=runs)
     size = raw.stat().st_size
     raw.unlink()
     return Row(
-        f"unpack {size / 1e6:.0f} MB of .img.xz, {blocks}, and hash the image (median of {UNPACKED})",
+        f"unpack {size / 1e6:.0f} MB of .img.xz, {blocks}, and hash the image (median of {runs})",
         f"{ours:.2f} s",
         f"{plain:.2f} s (xz -dc), {threads:.2f} s (xz -dc -T0), unhashed",
         f"{ours / plain:.2f} x, {ours / threads:.2f} x",
@@ -67,7 +68,7 @@ def unpacked(blocks: str, packed: Path, work: Path) -> Row:
     )
 
 
-def imported(packed: Path, work: Path) -> list[Row]:
+def imported(packed: Path, work: Path, runs: int) -> list[Row]:
     say("read the image into a layer, and by guestfish (minutes)")
     base, cache = Project(ROOT).base(BASE), Cache(work / "cache")
     assert isinstance(base.source, ImageSource)
@@ -80,7 +81,7 @@ def imported(packed: Path, work: Path) -> list[Row]:
         return Importer(cache, Store(store), Silent(), offline=True)
 
     locked = importer(work / "store").take(BASE, base.source.model_copy(update=known))
-    stores = iter(work / f"store-{number}" for number in range(IMPORTED))
+    stores = iter(work / f"store-{number}" for number in range(runs))
 
     def by_us() -> float:
         store = next(stores)
@@ -93,7 +94,7 @@ def imported(packed: Path, work: Path) -> list[Row]:
             path.unlink()
         return taken
 
-    cold, other = medians(by_us, by_guestfish, runs=IMPORTED)
+    cold, other = medians(by_us, by_guestfish, runs=runs)
     filled = importer(work / "store-0")
     warm = statistics.median(seconds(lambda: filled.read(BASE, base, locked)) for _ in range(RUNS))
     commands = (
@@ -101,7 +102,7 @@ def imported(packed: Path, work: Path) -> list[Row]:
         f"xz -dc -T0 FILE >IMAGE; guestfish --ro -a IMAGE … {TAR_OUT.format('TAR')}",
     )
     slow = f"{other:.0f} s (xz -dc -T0, guestfish tar-out{no_kvm()})"
-    first = f"import a base: unpack, read in the appliance, write the layer (median of {IMPORTED})"
+    first = f"import a base: unpack, read in the appliance, write the layer (median of {runs})"
     return [
         Row(first, f"{cold:.0f} s", slow, f"{cold / other:.2f} x", "", commands),
         Row("the same again, from the cache", f"{warm * 1000:.1f} ms", "", "", "", commands[:1]),
