@@ -1,7 +1,7 @@
 """`make bench`: all of it, measured in one run and printed as a table.
 
-`python -m tests.bench --quick` bakes a few packages instead of all of the worker's, and repeats less; `--only nodes` and
-the like measure one subject.
+`python -m tests.bench --quick` bakes a few packages instead of all of the worker's, and repeats less; `--only nodes`
+and the like measure one subject.
 """
 
 from __future__ import annotations

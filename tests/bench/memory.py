@@ -33,7 +33,7 @@ def rows(work: Path, quick: bool) -> list[Row]:
         "",
         "",
         "< 300 MB",
-        (f"pimu-build node-006 {' '.join(WORDS[:3])}  (PSS of the process tree, sampled)",),
+        (f"pimu-build node-006 {' '.join(WORDS[:5])}  (PSS of the process tree, sampled)",),
     )
     return [row]
 

@@ -14,9 +14,10 @@ from builder.model.manifest import FileState, Manifest
 from builder.run import run
 from tests.bench.measure import RUNS, Row, appliance, medians, no_kvm, say, seconds
 from tests.emulated import ROOT
+from tests.planned import DEBIAN
 
 BUILD = (sys.executable, "-m", "builder")
-WORDS = ("--role", "worker", "--quiet", "--project", str(ROOT))
+WORDS = ("--role", "worker", "--base", DEBIAN, "--quiet", "--project", str(ROOT))
 
 
 def rows(work: Path, quick: bool) -> list[Row]:
@@ -59,7 +60,7 @@ def one_more_node(work: Path) -> Row:
         f"{plain:.2f} s (cp)",
         f"{build / plain:.2f} x",
         "<= 1.5 x",
-        (f"pimu-build node-004 {' '.join(WORDS[:3])}", "cp --sparse=always node-004.img copy.img"),
+        (f"pimu-build node-004 {' '.join(WORDS[:5])}", "cp --sparse=always node-004.img copy.img"),
     )
 
 
@@ -86,7 +87,7 @@ def mounted_edits(image: Path, work: Path) -> Row:
         f"{other / ours:.0f} x faster",
         ">= 20 x",
         (
-            f"pimu-build node-005 {' '.join(WORDS[:3])}",
+            f"pimu-build node-005 {' '.join(WORDS[:5])}",
             "virt-customize -a copy.img --upload … --chmod …",
         ),
     )
