@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-import pwd
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from builder.appliance import appliance_kernel, kvm_usable
 from builder.bake import binfmt
 from builder.errors import MissingToolError, PimuError
 from builder.run import run, which
+from builder.sandbox import NAMESPACES_REMEDY, refusal, subordinate_ids, user_name
 
 State = Literal["ok", "missing", "slow"]
 
@@ -84,7 +84,7 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
         *(_tool(tool) for tool in tools),
         _libarchive(),
         _foreign_programs(),
-        _namespaces(rootless),
+        _namespaces(),
         *(_subordinate_ids() if rootless else ()),
         _guestfs(),
         _appliance_kernel(),
@@ -146,28 +146,19 @@ def _foreign_programs() -> Finding:
     return Finding("qemu-user", "missing", "not registered, kernel < 6.7", "a registered rule", why, remedy)
 
 
-def _namespaces(rootless: bool) -> Finding:
+def _namespaces() -> Finding:
     why = "packages are configured without network, mounts of the host and other processes in sight"
-    words = ["--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc"]
-    argv = ["unshare", *(["--user", "--map-root-user"] if rootless else []), *words, "true"]
-    tried = run(argv, check=False)
-    if tried.returncode == 0:
-        return Finding("namespaces", "ok", "tried, they work", "mount, pid, net, ipc, uts", why)
-    remedy = "in a container: give it CAP_SYS_ADMIN, or allow user namespaces (kernel.unprivileged_userns_clone=1, "
-    remedy += "kernel.apparmor_restrict_unprivileged_userns=0)"
-    said = tried.stderr.decode(errors="replace").strip().splitlines()
-    found = said[-1] if said else "refused"
-    return Finding("namespaces", "missing", found, "mount, pid, net, ipc, uts", why, remedy)
+    if refused := refusal():
+        return Finding("namespaces", "missing", refused, "mount, pid, net, ipc, uts", why, NAMESPACES_REMEDY)
+    return Finding("namespaces", "ok", "tried, they work", "mount, pid, net, ipc, uts", why)
 
 
 def _subordinate_ids() -> Iterator[Finding]:
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    user = user_name()
     for file in (Path("/etc/subuid"), Path("/etc/subgid")):
-        lines = file.read_text().splitlines() if file.exists() else []
-        ranges = [line for line in lines if line.split(":")[0] in (user, str(os.geteuid()))]
         why = "the Pi's own users, when root does not build"
-        if ranges:
-            yield Finding(file.name, "ok", ranges[0], "65536 ids", why)
+        if found := subordinate_ids(file):
+            yield Finding(file.name, "ok", found, "65536 ids", why)
         else:
             remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
             yield Finding(file.name, "missing", f"no line for {user}", "65536 ids", why, remedy)

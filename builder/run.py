@@ -7,7 +7,6 @@ own, and dies with us, even when we are killed: a tool that outlives its build w
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from builder.errors import BuildError, DiskFullError, MissingToolError
+from builder.room import NO_ROOM
 
 PIPE = subprocess.PIPE
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,7 +147,7 @@ def run(
         raise
     result = Result(words, process.returncode, out or b"", err or b"")
     if check and result.returncode != 0:
-        if os.strerror(errno.ENOSPC).encode() in result.stderr:
+        if any(os.strerror(number).encode() in result.stderr for number in NO_ROOM):
             raise DiskFullError(failure(result), hint="make room, or name other folders: --output, PIMU_CACHE")
         raise BuildError(failure(result))
     return result

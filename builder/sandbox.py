@@ -4,7 +4,6 @@ namespace with subordinate ids. When it ends, or we do, its processes and mounts
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
 import sys
@@ -12,19 +11,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from builder.errors import BuildError, ConfigurationError, DiskFullError, DownloadError, MissingToolError
+from builder.room import NO_ROOM
 from builder.run import failure, run, which
 
 ERROR_MARK = "\x1e"
 """Before the message of an error that a module inside ends with: what it has said before was progress."""
 
+NAMESPACES_REMEDY = (
+    "in a container: give it CAP_SYS_ADMIN; else, as root: sysctl user.max_user_namespaces=10000 "
+    "kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (those that are there)"
+)
 _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 
 
 def run_inside(module: str, *arguments: str | Path, on_line: Callable[[str], None]) -> None:
     """`python -m module arguments`; each line that it writes to stderr goes to `on_line`.
 
-    Raises the error that it ends with, else BuildError; MissingToolError when this user has no subordinate ids.
+    Raises the error that it ends with, else BuildError; MissingToolError when this user has no subordinate ids, or the
+    kernel refuses the namespaces.
     """
+    if refused := refusal():
+        raise MissingToolError(f"this kernel lets us have no namespaces of our own ({refused})", hint=NAMESPACES_REMEDY)
     ended = False
 
     def progress(line: str) -> None:
@@ -43,8 +50,20 @@ def run_inside(module: str, *arguments: str | Path, on_line: Callable[[str], Non
     if result.returncode != 0:
         said = result.stderr.decode(errors="replace").rpartition(ERROR_MARK)[2].strip()
         kinds = {kind.exit_code: kind for kind in (ConfigurationError, DownloadError, MissingToolError)}
-        full = os.strerror(errno.ENOSPC) in said
+        full = any(os.strerror(number) in said for number in NO_ROOM)
         raise (DiskFullError if full else kinds.get(result.returncode, BuildError))(said or failure(result))
+
+
+def refusal() -> str:
+    """What unshare(1) says where the kernel refuses the namespaces, "" where it does not.
+
+    Asked without subordinate ids: util-linux 2.38 would leave a child behind that waits for ever. One namespace more
+    than user.max_user_namespaces is ENOSPC (user_namespaces(7)), which would pass for a full disk.
+    """
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    tried = run(["unshare", *user, *_NAMESPACES, "true"], check=False)
+    said = tried.stderr.decode(errors="replace").strip().splitlines()
+    return "" if tried.returncode == 0 else (said or ["refused"])[-1]
 
 
 def remove_tree(path: Path) -> None:
@@ -55,7 +74,7 @@ def remove_tree(path: Path) -> None:
 def _user_namespace() -> tuple[str, ...]:
     if os.geteuid() == 0:
         return ()
-    if which("newuidmap") is None or not all(_has_range(Path(file)) for file in ("/etc/subuid", "/etc/subgid")):
+    if which("newuidmap") is None or not all(subordinate_ids(Path(file)) for file in ("/etc/subuid", "/etc/subgid")):
         raise MissingToolError(
             "without newuidmap and subordinate ids only root can bake packages",
             hint="apt install uidmap, and `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`",
@@ -63,8 +82,16 @@ def _user_namespace() -> tuple[str, ...]:
     return ("--user", "--map-root-user", "--map-auto")
 
 
-def _has_range(file: Path) -> bool:
-    """subuid(5): a line begins with the user's name or number."""
-    user = pwd.getpwuid(os.geteuid())
+def subordinate_ids(file: Path) -> str:
+    """The first line of /etc/subuid or /etc/subgid that is this user's, "" without one. It begins with the user's name
+    or number (subuid(5))."""
     lines = file.read_text().splitlines() if file.exists() else []
-    return any(line.partition(":")[0] in (user.pw_name, str(user.pw_uid)) for line in lines)
+    return next((line for line in lines if line.partition(":")[0] in (user_name(), str(os.geteuid()))), "")
+
+
+def user_name() -> str:
+    """The number, where the user is in no list: a container may run as anybody."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

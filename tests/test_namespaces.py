@@ -1,0 +1,100 @@
+"""Where the kernel refuses namespaces, doctor and the bake say so, and what to do; each refusal is the kernel's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builder import run
+from tests.conftest import SHIPPED
+
+pytestmark = [
+    pytest.mark.disk,
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes rights away from itself: needs root"),
+]
+
+READS_ALL = "+dac_override,+dac_read_search"  # the project's folder may be root's alone
+DAEMON, NAMELESS = 1, 4242
+AS = ["setpriv", "--clear-groups", f"--inh-caps={READS_ALL}", f"--ambient-caps={READS_ALL}"]
+LAST_NAMESPACE = """
+ranges=$1; shift
+mkfifo "$ranges.go"
+export ranges inside='
+    for file in subuid subgid; do mount --bind "$ranges" /etc/$file; done
+    echo 0 >/proc/sys/user/max_user_namespaces
+    exec "$@"'
+# Who is nobody when a program begins has no rights in the namespace, so the next one begins when the ids are known.
+unshare --user --mount sh -euc 'read -r _ <"$ranges.go"; exec sh -euc "$inside" sh "$@"' sh "$@" &
+until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/$$/ns/user)" ]; do sleep 0.02; done
+for map in uid_map gid_map; do echo 0 0 65536 >/proc/$!/$map; done
+echo >"$ranges.go"
+wait $!
+"""
+BAKES = """
+import sys
+from builder.errors import PimuError
+from builder.sandbox import run_inside
+try:
+    run_inside("builder.bake.inside", "/nonexistent", on_line=lambda _: None)
+except PimuError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+def in_a_namespace_without_more(ranges: Path) -> list[str]:
+    """An ordinary user where user.max_user_namespaces is 0: unshare(2) fails with ENOSPC, of all errors."""
+    return ["sh", "-euc", LAST_NAMESPACE, "sh", str(ranges), *AS, f"--reuid={DAEMON}", "--"]
+
+
+def as_root_of_a_container(_: Path) -> list[str]:
+    return ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all", "--"]
+
+
+REFUSALS = pytest.mark.parametrize("refusal", [in_a_namespace_without_more, as_root_of_a_container])
+
+
+def outcome(words: Sequence[str | Path]) -> run.Result:
+    return run.run(words, env={"PYTHONPATH": str(SHIPPED), "PYTHONDONTWRITEBYTECODE": "1"}, cwd=SHIPPED, check=False)
+
+
+@pytest.fixture
+def ranges(tmp_path: Path) -> Path:
+    file = tmp_path / "ranges"
+    file.write_text(f"{DAEMON}:100000:65536\n")
+    return file
+
+
+@REFUSALS
+def test_a_bake_that_is_refused_says_what_to_do(refusal: object, ranges: Path) -> None:
+    assert callable(refusal)
+    said = outcome([*refusal(ranges), sys.executable, "-c", BAKES])
+    assert said.returncode == 5, said
+    assert "this kernel lets us have no namespaces of our own (unshare: unshare failed: " in said.text
+    assert "CAP_SYS_ADMIN" in said.text
+    assert "user.max_user_namespaces" in said.text
+
+
+@REFUSALS
+def test_doctor_says_the_same(refusal: object, ranges: Path, tmp_path: Path) -> None:
+    assert callable(refusal)
+    said = outcome([*refusal(ranges), "env", f"PIMU_CACHE={tmp_path}", sys.executable, "-m", "builder", "doctor"])
+    assert said.returncode == 5, said
+    (line,) = (number for number, line in enumerate(said.text.splitlines()) if "namespaces" in line.split())
+    assert "user.max_user_namespaces" in "\n".join(said.text.splitlines()[line : line + 3])
+
+
+def test_who_has_no_name_can_be_told_what_is_missing(tmp_path: Path) -> None:
+    """A container may run as a user that no file lists."""
+    said = outcome(
+        [*AS, f"--reuid={NAMELESS}", "--", "env", f"PIMU_CACHE={tmp_path}", sys.executable, "-m", "builder", "doctor"]
+    )
+    assert said.returncode == 5, said
+    assert f"no line for {NAMELESS}" in said.text
+    said = outcome([*AS, f"--reuid={NAMELESS}", "--", sys.executable, "-c", BAKES])
+    assert said.returncode == 5, said
+    assert "subordinate ids" in said.text
