@@ -18,7 +18,7 @@ from builder.model.progress import Progress
 from builder.model.settings import AptSource, Base, ImageSource, PackagesSource
 from builder.resolve import Resolver
 from builder.sources import Cache
-from builder.store import Store
+from builder.store import Store, require_whole
 
 _TARGET_KEYRING = "/usr/share/keyrings/debian-archive-keyring.pgp"
 
@@ -86,6 +86,7 @@ class Bakery:
         """The layer of a role's packages on a base; None when the role asks for none."""
         if not packages:
             return None
+        require_whole(lower.folder, DPKG_STATUS)
         resolution = self._resolver.resolve(
             packages_name(name, base, packages),
             sources=lower.sources,

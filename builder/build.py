@@ -12,8 +12,9 @@ from typing import Any
 
 from builder import doctor, guests, publish
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
-from builder.cache import in_use
+from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
+from builder.errors import BuildError, DamagedError
 from builder.model.lock import LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
@@ -70,15 +71,31 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
     secrets.require(plans)
     publish.prepare_folder(options.output)
     with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
-        kitchen = _Kitchen(project, options, secrets, progress)
-        goldens = kitchen.goldens(plans)
-        return kitchen.node_images(plans, goldens)
+        return _healing(lambda: _Kitchen(project, options, secrets, progress).images(plans), options.cache, progress)
 
 
 def relock(project: Project, cache: Path, progress: Progress) -> list[str]:
     """Lock what the archives offer now; a line for each package that has changed."""
     with in_use(cache):
         return upgrade(project.root / LOCK_FILE, Store(cache), progress)
+
+
+def _healing(make: Callable[[], list[Built]], cache: Path, progress: Progress) -> list[Built]:
+    """`make` again without what the disk has damaged in the cache, so that it is fetched or made anew.
+
+    Raises BuildError when the same thing is damaged again.
+    """
+    healed: set[str] = set()
+    while True:
+        try:
+            return make()
+        except DamagedError as damaged:
+            if damaged.path in healed:
+                advice = "look into the kernel's log, and set PIMU_CACHE to another disk"
+                raise BuildError("is damaged again: disk or memory fail", where=damaged.path, hint=advice) from damaged
+            healed.add(damaged.path)
+            progress.step("cache", f"{damaged.path} is damaged: away with it, and anew")
+            remove_damaged(cache, Path(damaged.path))
 
 
 class _Kitchen:
@@ -93,7 +110,13 @@ class _Kitchen:
         )
         self._bakery = Bakery(self._resolver, cache, self._store, progress)
 
-    def goldens(self, plans: Sequence[Plan]) -> dict[str, tuple[Golden, dict[str, Path]]]:
+    def images(self, plans: Sequence[Plan]) -> list[Built]:
+        goldens = self._goldens(plans)
+        with _pool(self._options.jobs) as submit:
+            pending = [submit(self._node_image, plan, *goldens[plan.settings.name]) for plan in plans]
+            return [future.result() for future in pending]
+
+    def _goldens(self, plans: Sequence[Plan]) -> dict[str, tuple[Golden, dict[str, Path]]]:
         """Golden image and blobs by node; guests and bases are made side by side, each once."""
         disks = {plan.guest_disk.name: plan for plan in plans if plan.guest_disk is not None}
         bases = {plan.settings.base: plan for plan in plans}
@@ -108,11 +131,6 @@ class _Kitchen:
             blobs = made_disks[plan.guest_disk.name] if plan.guest_disk is not None else {}
             goldens[plan.settings.name] = self._golden(plan, made_bases[plan.settings.base], blobs), blobs
         return goldens
-
-    def node_images(self, plans: Sequence[Plan], goldens: Mapping[str, tuple[Golden, dict[str, Path]]]) -> list[Built]:
-        with _pool(self._options.jobs) as submit:
-            pending = [submit(self._node_image, plan, *goldens[plan.settings.name]) for plan in plans]
-            return [future.result() for future in pending]
 
     def _guest_disk(self, plan: Plan) -> dict[str, Path]:
         disk, guest = plan.guest_disk, plan.guest

@@ -7,10 +7,7 @@ lock on the folder while they run, and pruning takes it alone, so that nothing v
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +16,9 @@ from pathlib import Path
 
 from builder.errors import BusyError
 from builder.model.progress import Progress
+from builder.sources import Cache
 from builder.sources.cache import sha256_of
-from builder.store import CONTENTS, INPUTS, contents
+from builder.store import Store, is_whole
 
 _DOWNLOADS = "sha256"
 _WORK = "work"
@@ -77,10 +75,18 @@ def remove(root: Path, unwanted: list[Entry]) -> None:
     with _locked(root, fcntl.LOCK_EX, "a build is using the cache"):
         for entry in unwanted:
             if entry.path.is_dir():
-                shutil.rmtree(entry.path)
+                Store(root).remove(entry.path)
             else:
                 entry.path.unlink()
             entry.path.with_suffix(_LOCK).unlink(missing_ok=True)
+
+
+def remove_damaged(root: Path, path: Path) -> None:
+    """One thing that a build has found to be damaged, under that build and others."""
+    if path.parent.name == _DOWNLOADS:
+        Cache(root).remove_damaged(path.name)
+    else:
+        Store(root).remove_damaged(path)
 
 
 def unused(root: Path, days: float | None, gib: float | None = None) -> list[Entry]:
@@ -122,8 +128,4 @@ def _entry(kind: str, path: Path) -> Entry:
 def _is_whole(entry: Entry) -> bool:
     if entry.kind == _DOWNLOADS:
         return sha256_of(entry.path) == entry.name
-    inputs, made = entry.path / INPUTS, entry.path / CONTENTS
-    if not (inputs.is_file() and made.is_file()):
-        return False
-    key = hashlib.sha256(inputs.read_text().removesuffix("\n").encode()).hexdigest()
-    return key == entry.name and json.loads(made.read_text()) == contents(entry.path)
+    return is_whole(entry.path)

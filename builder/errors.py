@@ -26,6 +26,14 @@ class BuildError(PimuError):
     """A step failed for a reason that is none of those below (a tool's failure, a full disk)."""
 
 
+class DamagedError(BuildError):
+    """Something in the cache is not what it was when it came or was made; `path` is to be made or fetched again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("is damaged", where=path, hint="`pimu-build cache verify` looks for more of this")
+        self.path = path
+
+
 class UsageError(PimuError):
     exit_code = 2
 

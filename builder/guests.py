@@ -18,7 +18,7 @@ from builder.model.plan import GuestDisk
 from builder.model.progress import Progress
 from builder.model.values import MIB
 from builder.run import run
-from builder.store import Store
+from builder.store import Store, require_whole
 from builder.tree import Entry, Tree
 
 DISK = "disk.qcow2"
@@ -44,6 +44,7 @@ def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progres
 
     def make(fresh: Path) -> None:
         progress.step("guest", f"{disk.name}: write the disk")
+        require_whole(layer)
         tree = Tree.of_layers([layer / ROOT_TAR], epoch)
         for edit in disk.edits:
             tree.apply(edit, blobs={})

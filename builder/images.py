@@ -18,7 +18,7 @@ from builder.model.progress import Progress
 from builder.model.settings import AptSource, Base, ImageSource
 from builder.signatures import check_signature
 from builder.sources import Cache, Pin, fetch, fetch_small
-from builder.store import Store
+from builder.store import Store, require_whole
 from builder.tree import Tree
 
 _FACTS, _KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
@@ -63,6 +63,7 @@ class Importer:
         Raises DownloadError: not to be had, not what its pin says, or not signed by the pinned key.
         """
         fetch([pin_of(name, source)], self.cache, self.progress, offline=self.offline)
+        self.cache.require_whole(source.sha256)
         file, url = self.cache.path(source.sha256), source.urls[0]
         signed_by = ""
         if source.unconfirmed:
@@ -83,6 +84,7 @@ class Importer:
 
         def make(fresh: Path) -> None:
             with self.store.workspace() as work:
+                self.cache.require_whole(locked.sha256)
                 raw, packed = work / _RAW, self.cache.path(locked.sha256)
                 self._unpack(locked.url, packed, raw, locked.extracted_size, locked.extracted_sha256)
                 boot, root = import_layers(raw, base, work, self.progress)
@@ -95,8 +97,10 @@ class Importer:
             "volumes": [base.boot.start, base.root.start],
         }
         folder = self.store.make("layers", inputs, make)
+        require_whole(folder, _FACTS)
         facts = json.loads((folder / _FACTS).read_text())
         sources = tuple(AptSource.model_validate(source) for source in facts["sources"])
+        require_whole(folder, *(f"{_KEYRINGS}/{source.keyring}" for source in sources))
         keyrings = {source.keyring: folder / _KEYRINGS / source.keyring for source in sources}
         return ImportedBase(folder, facts["epoch"], sources, keyrings)
 

@@ -17,15 +17,16 @@ from builder.disk import chunks
 from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
-from builder.errors import BusyError, ConfigurationError, DiskFullError
+from builder.errors import BusyError, ConfigurationError
 from builder.model.lock import LockedImage, Resolution
 from builder.model.manifest import ImageFacts, Manifest
 from builder.model.plan import Plan
 from builder.plan import as_data
+from builder.room import require_room, told_when_full
 from builder.secrets import Secrets, secrets_of
 from builder.sources.cache import sha256_of
 
-_HEADROOM = 64 << 20
+_MAKE_ROOM = "make room, or name another folder with --output"
 _PRIVATE = 0o600
 
 
@@ -76,8 +77,8 @@ def node_image(
     node = plan.settings.name
     image, manifest, total = (output / f"{node}.{suffix}" for suffix in ("img", "manifest.json", "img.sha256"))
     may_be_there = image.exists()
-    _require_room(output, golden.metadata if may_be_there else golden.image)
-    with _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
+    require_room(output, golden.metadata if may_be_there else golden.image, _MAKE_ROOM)
+    with told_when_full(output, _MAKE_ROOM), _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
         copying = None if may_be_there else pool.submit(copy_sparse, golden.image, fresh)
@@ -94,7 +95,7 @@ def node_image(
         changed = not _is_there(image, manifest, text, stamped.facts)
         if changed:
             if copying is None:
-                _require_room(output, golden.image)
+                require_room(output, golden.image, _MAKE_ROOM)
                 copy_sparse(golden.image, fresh)
             else:
                 copying.result()
@@ -111,17 +112,6 @@ def node_image(
             (work / total.name).write_text(f"{sha256_of(image)}  {image.name}\n")
             (work / total.name).rename(total)
     return image, manifest, changed
-
-
-def _require_room(output: Path, copied: Path) -> None:
-    needed = copied.stat().st_blocks * 512 + _HEADROOM
-    free = shutil.disk_usage(output).free
-    if free < needed:
-        raise DiskFullError(
-            f"has {free >> 20} MiB free, and an image takes {needed >> 20} MiB",
-            where=str(output),
-            hint="make room, or name another folder with --output",
-        )
 
 
 @contextmanager

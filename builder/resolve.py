@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from builder.locks import held
 from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Progress
 from builder.model.settings import AptSource, ImageSource
+from builder.room import told_when_full
 from builder.sources import Cache, Pin, fetch
 from builder.store import Store
 
@@ -192,6 +192,10 @@ def _read(path: Path) -> Lock:
 
 
 def _write(path: Path, lock: Lock) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(to_text(lock))
-    fresh.replace(path)
+    fresh = path.with_name(f".{path.name}.new")  # one name: whoever holds the lock writes over what the killed left
+    with told_when_full(path.parent, "make room there: what was resolved is to be written into the lock"):
+        try:
+            fresh.write_text(to_text(lock))
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)

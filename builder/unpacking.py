@@ -38,7 +38,7 @@ def unpack(file: Path, image: Path, *, size: int | None, sha256: str | None, whe
     with (
         progress.bar("unpack", total=size or 0) as advance,
         _opened(file, where) as stream,
-        image.open("xb", buffering=0) as raw,
+        image.open("xb") as raw,  # buffered, for an unbuffered write may be short when the disk is full
     ):
         while chunk := stream.read(_CHUNK):
             length += len(chunk)

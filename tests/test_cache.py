@@ -66,6 +66,19 @@ def test_prune_to_a_size_takes_the_longest_unused_first(pimu: Run, project_folde
     assert [path.name for path in layers.iterdir()] == ["1"]
 
 
+def test_what_a_killed_prune_leaves_bears_no_name(pimu: Run, project_folder: Path) -> None:
+    """Half a layer would be taken for a whole one."""
+    store = Store(project_folder / "cache")
+    made = store.make("layers", "one", lambda fresh: (fresh / "root.tar").touch())
+    program = "import os, shutil; from builder.cli import main\n"
+    program += "shutil.rmtree = lambda path: os._exit(9)\nmain(['cache', 'prune', '--days', '0'])"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", program], env=env, check=False).returncode == 9
+    assert not made.exists()
+    with store.workspace() as work:
+        assert [path for path in work.parent.iterdir() if path.is_dir()] == [work]
+
+
 def test_nothing_is_pruned_under_a_build(pimu: Run, project_folder: Path, capsys: Output) -> None:
     holder = "from pathlib import Path; from builder.cache import in_use; import sys\n"
     holder += "with in_use(Path('cache')): print('held', flush=True); sys.stdin.read()"

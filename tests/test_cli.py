@@ -181,7 +181,9 @@ class TestEndings:
     def test_a_full_disk_is_said_like_that(self, pimu: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
         ending_in(OSError(28, "No space left on device", "output/x"), monkeypatch)
         assert pimu("fail") == errors.DiskFullError.exit_code
-        assert capsys.readouterr().err == "error: output/x: no room is left\n"
+        assert capsys.readouterr().err == (
+            "error: output/x: no room is left\n  make room, or name other folders: --output, PIMU_CACHE\n"
+        )
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_ends_what_we_started(self, number: signal.Signals, status: int, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
 from builder.resolve import LOCK_FILE
-from tests.conftest import SHIPPED
+from tests.conftest import SHIPPED, copy_shipped
 from tests.loopback import Site
 from tests.mock_k3s import BINARY, MockK3s, k3s_server, releases
 from tests.planned import DEBIAN
@@ -75,9 +75,7 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(tmp_path: Path) -> No
 
 def build_for(server: MockK3s, site: Site, folder: Path) -> Built:
     """node-003 of this project, as a member of that cluster."""
-    project = folder / "project"
-    for name in ("profiles", "overlays", "cloud-init"):
-        shutil.copytree(SHIPPED / name, project / name, symlinks=True)
+    project = copy_shipped(folder / "project")
     if (SHIPPED / LOCK_FILE).exists():
         shutil.copy(SHIPPED / LOCK_FILE, project)
     token = project / "profiles/access/k3s-agent-token"

@@ -121,7 +121,7 @@ def plan(shipped_folder: Path) -> Plan:
 
 @pytest.fixture(scope="module")
 def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    layer = tmp_path_factory.mktemp("layer")
+    store = Store(tmp_path_factory.mktemp("cache"))
     root, boot = Tree(EPOCH), Tree(EPOCH)
     root.entries |= {
         "etc": Entry("dir", 0o755),
@@ -129,9 +129,13 @@ def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
         "etc/blob": Entry.of_bytes(BLOB, EPOCH),
     }
     boot.entries["config.txt"] = Entry.of_bytes(CONFIG, EPOCH)
-    root.write_tar(layer / ROOT_TAR)
-    boot.write_tar(layer / BOOT_TAR)
-    return make_golden(plan, [layer], {}, epoch=EPOCH, store=Store(layer / "store"), progress=Silent())
+
+    def write(fresh: Path) -> None:
+        root.write_tar(fresh / ROOT_TAR)
+        boot.write_tar(fresh / BOOT_TAR)
+
+    layer = store.make("layers", "of a test", write)
+    return make_golden(plan, [layer], {}, epoch=EPOCH, store=store, progress=Silent())
 
 
 @pytest.fixture

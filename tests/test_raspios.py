@@ -23,6 +23,7 @@ from tests.conftest import SHIPPED, copy_shipped
 from tests.loopback import Site, serving
 from tests.standin import packed_image
 from tests.target import Target, unpack
+from tests.test_reproducible import bootstrapped, is_made_elsewhere
 from tests.test_signatures import Key, make_key
 
 pytestmark = pytest.mark.disk
@@ -109,6 +110,13 @@ def test_the_image_is_confirmed_locked_and_taken_from_the_cache(
     (again,) = build(Project(published.folder), ["node-003"], options, Silent())
     assert again.manifest.read_text() == raspios.manifest.read_text()
     assert dict(published.site.asked) == before
+
+
+@pytest.mark.soak
+def test_another_user_elsewhere_another_day_imports_the_same(
+    raspios: Built, published: Published, tmp_path: Path
+) -> None:
+    is_made_elsewhere(raspios, published.folder, tmp_path / "world", bootstrapped(), "--base", published.base)
 
 
 def test_an_image_that_its_publisher_does_not_confirm_is_refused(

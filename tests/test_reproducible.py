@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,10 +47,14 @@ sys.exit(main())
 
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["base shared", "all cold"])
 def test_another_user_elsewhere_another_day_makes_the_same_image(built: Built, tmp_path: Path, cold: bool) -> None:
-    world = tmp_path / "world"
-    furnish(world, cold=cold)
+    is_made_elsewhere(built, SHIPPED, tmp_path / "world", [] if cold else bootstrapped())
 
-    run(["unshare", "--mount", "sh", "-euc", script(world)])
+
+def is_made_elsewhere(built: Built, project: Path, world: Path, made: Iterable[Path], *words: str) -> None:
+    """Build again, with `made` of the cache and the downloads alone."""
+    furnish(world, project, made)
+
+    run(["unshare", "--mount", "sh", "-euc", script(world, *words)])
 
     image, manifest = world / "output/node-003.img", world / "output/node-003.manifest.json"
     theirs = Manifest.from_json(manifest.read_text(), "theirs")
@@ -59,13 +63,15 @@ def test_another_user_elsewhere_another_day_makes_the_same_image(built: Built, t
     assert manifest.read_text() == built.manifest.read_text()
 
 
-def furnish(world: Path, *, cold: bool) -> None:
-    """The project in another folder, a cache with downloads, and with bootstrapped systems unless it is to be cold."""
+def furnish(world: Path, project: Path, made: Iterable[Path]) -> None:
+    """The project in another folder, a cache with downloads and what was made."""
     for name in ("home", "tmp", "venv", "cache"):
         (world / name).mkdir(parents=True)
-    copy_shipped(world / "project", "builder", *PROJECT)
-    shutil.copy(SHIPPED / "pimu.lock", world / "project")
-    for folder in [Path("sha256"), *([] if cold else bootstrapped())]:
+    copy_shipped(world / "project", "builder")
+    for name in PROJECT:
+        shutil.copytree(project / name, world / "project" / name, symlinks=True)
+    shutil.copy(project / "pimu.lock", world / "project")
+    for folder in (Path("sha256"), *made):
         shutil.copytree(cache.default_root() / folder, world / "cache" / folder, copy_function=link)
     accounts = {"passwd": f"elsewhere:x:{UID}:{UID}::/:/bin/sh\n", "subuid": SUBORDINATE, "subgid": SUBORDINATE}
     for name, line in accounts.items():
@@ -77,11 +83,12 @@ def furnish(world: Path, *, cold: bool) -> None:
 
 
 def bootstrapped() -> Iterator[Path]:
-    """What took no role's packages: the base and the guest."""
+    """What was made of packages, but none of a role's: the base and the guest."""
     root = cache.default_root()
-    for inputs in (*root.glob("layers/*/inputs.json"), *root.glob("guests/*/inputs.json")):
-        if json.loads(inputs.read_text()).get("lower") is None:
-            yield inputs.parent.relative_to(root)
+    for file in (*root.glob("layers/*/inputs.json"), *root.glob("guests/*/inputs.json")):
+        inputs = json.loads(file.read_text())
+        if inputs.get("lower") is None and "image" not in inputs:
+            yield file.parent.relative_to(root)
 
 
 def link(source: str, target: str) -> None:
@@ -91,7 +98,7 @@ def link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def script(world: Path) -> str:
+def script(world: Path, *more: str) -> str:
     """Become the other user in his world, and build."""
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     environment = (
@@ -105,7 +112,7 @@ def script(world: Path) -> str:
             "LD_PRELOAD": str(library),
         }
     )
-    words = ["node-003", "--role", "worker", "--base", DEBIAN, "--offline", "--jobs", "1", "--quiet"]
+    words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--quiet", *(more or ("--base", DEBIAN))]
     places = ["--project", f"{PLACE}/project", "--output", f"{PLACE}/output"]
     user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
     settings = [f"{name}={value}" for name, value in environment.items()]

@@ -14,7 +14,7 @@ from builder.model.edits import Edit, WriteFile
 from builder.model.lock import Resolution
 from builder.model.progress import Progress
 from builder.sources import Cache
-from builder.store import Store
+from builder.store import Store, require_whole
 from builder.tree import Tree
 
 DPKG_STATUS = "dpkg-status"
@@ -77,6 +77,10 @@ def bake(
 
     def make(fresh: Path) -> None:
         progress.step("bake", f"{label}: {len(resolution.debs)} packages")
+        cache.require_whole(*(deb.sha256 for deb in resolution.debs))
+        for made in (lower, accel):
+            if made is not None:
+                require_whole(made)
         with store.workspace() as work:
             spec = BakeSpec(
                 architecture=wanted.architecture,

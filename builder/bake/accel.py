@@ -44,6 +44,7 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
     """Two trees in a directory: the programs, and the libraries of all the packages that these need."""
 
     def extract(fresh: Path) -> None:
+        cache.require_whole(*(deb.sha256 for deb in resolution.debs))
         programs, libraries, whole = fresh / PROGRAMS, fresh / LIBRARIES, fresh / "whole"
         for deb in resolution.debs:
             run(["dpkg-deb", "-x", cache.path(deb.sha256), whole])

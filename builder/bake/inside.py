@@ -17,7 +17,8 @@ from builder.bake.elf import foreign_files
 from builder.bake.mounts import bind, machine, overlay, workroom
 from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
-from builder.errors import BuildError, PimuError
+from builder.errors import BuildError, DiskFullError, PimuError
+from builder.room import NO_ROOM
 from builder.run import PATH, run
 from builder.sandbox import ERROR_MARK
 
@@ -39,6 +40,11 @@ def main() -> None:
     except PimuError as error:
         sys.stderr.write(f"{ERROR_MARK}{error}\n")
         raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        sys.stderr.write(f"{ERROR_MARK}{error.strerror}\n")
+        raise SystemExit(DiskFullError.exit_code) from error
 
 
 def bake(spec: BakeSpec, work: Path) -> None:

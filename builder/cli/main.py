@@ -75,7 +75,9 @@ def _failed(error: Exception, terminal: Terminal) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return status
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
-            text, status = f"{error.filename or 'the disk'}: no room is left", DiskFullError.exit_code
+            hint = "make room, or name other folders: --output, PIMU_CACHE"
+            text = str(DiskFullError("no room is left", where=error.filename or "the disk", hint=hint))
+            status = DiskFullError.exit_code
         case OSError(strerror=str(reason)):
             name = f"{error.filename}: " if error.filename else ""
             text = f"{name}{reason}{_where_to_look(terminal)}"

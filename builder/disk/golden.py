@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from builder import recipe
 from builder.bake import BOOT_TAR, ROOT_TAR
@@ -18,7 +18,7 @@ from builder.model.manifest import CHUNK_SIZE
 from builder.model.plan import Layout, Plan
 from builder.model.progress import Progress
 from builder.run import run
-from builder.store import Store
+from builder.store import Store, require_whole
 from builder.tree import Entry, Tree
 
 _IMAGE, _METADATA, _FACTS = "disk.img", "metadata.img", "golden.json"
@@ -73,6 +73,8 @@ def make_golden(
 
     def make(fresh: Path) -> None:
         progress.step("golden", f"{plan.settings.role} on {plan.settings.base}: merge layers, write the disk")
+        for folder in (*layers, *{blob.parent for blob in blobs.values()}):
+            require_whole(folder)
         trees: dict[Volume, Tree] = {
             "root": Tree.of_layers([layer / ROOT_TAR for layer in layers], epoch),
             "boot": _boot_tree(layers, epoch),
@@ -96,6 +98,7 @@ def make_golden(
         (fresh / _FACTS).write_text(json.dumps(facts))
 
     made = store.make("golden", inputs, make)
+    require_whole(made, _FACTS, *(_INDEX.format(volume) for volume in get_args(Volume)))
     return Golden(made, **json.loads((made / _FACTS).read_text()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from builder.errors import DownloadError
 from builder.model.progress import Progress
@@ -17,6 +18,8 @@ def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: boo
     missing = {pin.sha256: pin for pin in pins if not cache.use(pin.sha256, pin.size)}
     if not missing:
         return
+    for path in filter(Path.exists, map(cache.path, missing)):
+        progress.step("cache", f"{path} is damaged: away with it, and anew")
     if offline:
         total, first = sum(pin.size or 0 for pin in missing.values()), next(iter(missing.values()))
         raise DownloadError(

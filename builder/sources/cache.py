@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-CHUNK = 1 << 20
+from builder.errors import DamagedError
+from builder.locks import held
+from builder.room import told_when_full
 
 
 def sha256_of(path: Path) -> str:
@@ -45,13 +47,30 @@ class Cache:
                 os.utime(self.path(sha256))
         return held
 
+    def require_whole(self, *sha256s: str) -> None:
+        """For who is about to read these files altogether. Raises DamagedError."""
+        for sha256 in sha256s:
+            if sha256_of(self.path(sha256)) != sha256:
+                raise DamagedError(str(self.path(sha256)))
+
+    def remove_damaged(self, sha256: str) -> None:
+        """Another build may have done so by now, and have fetched it anew."""
+        path = self.path(sha256)
+        with held(path.with_suffix(".lock")):
+            if path.is_file() and sha256_of(path) != sha256:
+                path.unlink()
+
     def take_in(self, file: Path, sha256: str) -> None:
-        """A copy of a file with this hash."""
+        """A copy of a file with this hash. Raises DiskFullError."""
         target = self.path(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(file, part)
-        part.rename(target)
+        with held(target.with_suffix(".lock")), told_when_full(self.root, "make room, or set PIMU_CACHE"):
+            part = target.with_suffix(".part")
+            try:
+                shutil.copyfile(file, part)
+                part.rename(target)
+            finally:
+                part.unlink(missing_ok=True)
 
     def entries(self) -> Iterator[Path]:
         if self.files.is_dir():

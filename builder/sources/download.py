@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import threading
 from collections.abc import Callable, Collection
@@ -14,6 +13,7 @@ from builder import __version__
 from builder.errors import DiskFullError, DownloadError
 from builder.locks import held
 from builder.model.progress import Advance, Progress
+from builder.room import NO_ROOM
 from builder.run import stopping
 from builder.sources.cache import Cache
 from builder.sources.pins import Pin
@@ -22,7 +22,6 @@ from builder.sources.transfer import TIMEOUT, PartFile, PassingError, PermanentE
 _CONNECTIONS = 6
 _ATTEMPTS = 5
 _PAUSE = 1.0  # seconds, doubled before each further attempt
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def download(pins: Collection[Pin], cache: Cache, progress: Progress) -> None:
@@ -65,7 +64,7 @@ def _fetch_one(session: requests.Session, pin: Pin, cache: Cache, advance: Advan
         try:
             _from_any(transfer, stop)
         except OSError as full:
-            if full.errno not in _NO_ROOM:
+            if full.errno not in NO_ROOM:
                 raise
             hint = "make room, or set PIMU_CACHE; what has come is kept"
             raise DiskFullError("no room for the download", where=str(part.path), hint=hint) from full
