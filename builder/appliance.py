@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from builder.errors import BuildError, MissingToolError, PimuError
+from builder.errors import BuildError, DownloadError, MissingToolError, PimuError
+from builder.image_layout import HINT, require_layout
 from builder.model.edits import Volume
 from builder.model.manifest import DiskFacts
 from builder.model.progress import Progress
@@ -169,25 +170,25 @@ class Appliance:
             raise BuildError(str(error), where=str(self._image)) from error
 
 
-def import_layers(image: Path, base: Base, directory: Path, progress: Progress) -> tuple[Path, Path]:
+def import_layers(image: Path, base: Base, directory: Path, progress: Progress, where: str) -> tuple[Path, Path]:
     """Write both volumes of a published image as `directory`/boot.tar and root.tar, and return the two paths.
 
-    Raises BuildError when the partitions are not where the base's profile says.
+    Raises DownloadError, at `where`, when the image is not what the base's profile says, or its volumes cannot be read.
     """
+    require_layout(image, base, where)
     archives = directory / "boot.tar", directory / "root.tar"
     with Appliance(image, progress) as appliance:
-        disk = appliance.disk_facts()
-        if (disk.boot_start, disk.root_start) != (base.boot.start, base.root.start):
-            raise BuildError(
-                f"partitions start at {disk.boot_start} and {disk.root_start}, not at {base.boot.start} and "
-                f"{base.root.start}",
-                where=str(image),
-                hint="the base is not what its profile says",
-            )
         for volume, archive in zip(VOLUMES, archives, strict=True):
             progress.step("import", f"read the {volume} volume of {image.name}")
-            with appliance.mounted(volume):
-                appliance.tar_out("/", archive)
+            found, wanted = appliance.filesystem(volume), _FILESYSTEMS[volume]
+            if found != wanted:
+                what = f"a filesystem of type {found}" if found else "no filesystem"
+                raise DownloadError(f"the {volume} volume holds {what}, not {wanted}", where=where, hint=HINT)
+            try:
+                with appliance.mounted(volume):
+                    appliance.tar_out("/", archive)
+            except BuildError as broken:
+                raise DownloadError(f"the {volume} volume cannot be read: {broken.message}", where=where) from broken
     return archives
 
 

@@ -34,7 +34,7 @@ def recipe_of(architecture: str, disk: GuestDisk) -> Recipe:
 def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progress: Progress) -> dict[str, Path]:
     """The blobs of a baked guest: its qcow2, with kernel and initrd where QEMU is to load them."""
     inputs = {
-        "recipe": recipe.digest("guests.py", "disk", "model", "tree.py"),
+        "recipe": recipe.digest("guests.py", "disk", "model", "tar_reader.py", "tree.py"),
         "tools": recipe.versions(("mke2fs", "-V"), ("qemu-img", "--version")),
         "layer": layer.name,
         "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],

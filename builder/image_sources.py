@@ -15,6 +15,7 @@ from builder.tree import Entry, Tree
 
 _LIST_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 _TRUSTED = "etc/apt/trusted.gpg.d/"
+_LARGEST_FILE = 16 << 20
 
 
 def image_sources(tree: Tree, keyrings: Path) -> list[AptSource]:
@@ -27,17 +28,23 @@ def image_sources(tree: Tree, keyrings: Path) -> list[AptSource]:
     for path, entry in tree.files():
         folder, _, name = path.rpartition("/")
         if path == "etc/apt/sources.list" or (folder == "etc/apt/sources.list.d" and name.endswith(".list")):
-            found += list(_of_lines(_text(entry)))
+            found += list(_of_lines(_text(path, entry)))
         elif folder == "etc/apt/sources.list.d" and name.endswith(".sources"):
-            found += list(_of_stanzas(_text(entry)))
+            found += list(_of_stanzas(_text(path, entry)))
     if not found:
         raise BuildError("the image names no archive in /etc/apt", hint="the base is not what its profile says")
     return [_with_keyring(source, tree, keyrings) for source in found]
 
 
-def _text(entry: Entry) -> str:
+def _text(path: str, entry: Entry) -> str:
     """An image may hold anything; what is no text names no archive."""
-    return entry.read().decode("utf-8", "replace")
+    return _content(path, entry).decode("utf-8", "replace")
+
+
+def _content(path: str, entry: Entry) -> bytes:
+    if entry.size > _LARGEST_FILE:
+        raise BuildError(f"is larger than {_LARGEST_FILE >> 20} MiB in the image", where=f"/{path}")
+    return entry.read()
 
 
 def _of_lines(text: str) -> Iterator[dict[str, Any]]:
@@ -69,18 +76,21 @@ def _of_stanzas(text: str) -> Iterator[dict[str, Any]]:
 
 def _with_keyring(source: dict[str, Any], tree: Tree, keyrings: Path) -> AptSource:
     """A source that names no keyring is checked with all that apt trusts."""
-    named = source["keyring"].lstrip("/")
+    uri, named = source["uri"], source["keyring"].lstrip("/")
+    if not uri.startswith(("http://", "https://")):
+        raise BuildError("is no archive on a server; file: would be one on this machine", where=uri)
+    if not source["suites"] or not source["components"]:
+        raise BuildError("names no suite or no component of this archive in the image's /etc/apt", where=uri)
     if named and not named.endswith((".gpg", ".pgp", ".asc")):
-        raise BuildError(
-            "names its key in a way that is not understood: Signed-By is to be a file", where=source["uri"]
-        )
-    entries = [entry for path, entry in tree.files() if (path == tree.resolve(named) if named else _is_trusted(path))]
-    content = b"".join(dearmored(entry.read(), source["uri"]) for entry in entries)
+        raise BuildError("names its key in a way that is not understood: Signed-By is to be a file", where=uri)
+    found = {tree.resolve(named)} if named else {path for path, _ in tree.files() if _is_trusted(path)}
+    entries = [(path, entry) for path, entry in tree.files() if path in found]
+    content = b"".join(dearmored(_content(path, entry), uri) for path, entry in entries)
     if not content:
-        raise BuildError(f"no keyring checks this archive: {named or 'trusted.gpg.d'}", where=source["uri"])
+        raise BuildError(f"no keyring checks this archive: {named or 'trusted.gpg.d'}", where=uri)
     name = f"{hashlib.sha256(content).hexdigest()}.gpg"
     (keyrings / name).write_bytes(content)
-    return AptSource.model_validate({**source, "keyring": name, "uri": source["uri"].rstrip("/")})
+    return AptSource.model_validate({**source, "keyring": name, "uri": uri.rstrip("/")})
 
 
 def _is_trusted(path: str) -> bool:

@@ -12,6 +12,7 @@ from builder import recipe, unpacking
 from builder.appliance import import_layers
 from builder.bake import BOOT_TAR, DPKG_STATUS, ROOT_TAR
 from builder.errors import BuildError, DownloadError
+from builder.image_layout import HINT
 from builder.image_sources import image_sources
 from builder.model.lock import LockedImage, canonical
 from builder.model.progress import Progress
@@ -23,7 +24,9 @@ from builder.tree import Tree
 
 _FACTS, _KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
 _SMALL = 1 << 20  # bytes of a signature, a key or a checksum's file, at most
-_MADE_BY_THE_KERNEL = ("dev/", "proc/", "sys/", "run/")
+_NOT_THE_SYSTEMS = ("lost+found/", "dev/", "proc/", "sys/", "run/")
+_LARGEST_STATUS = 64 << 20
+_CODE = ("appliance.py", "images.py", "image_layout.py", "image_sources.py", "tar_reader.py", "tree.py", "unpacking.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,12 @@ class Importer:
                 self.cache.require_whole(locked.sha256)
                 raw, packed = work / _RAW, self.cache.path(locked.sha256)
                 self._unpack(locked.url, packed, raw, locked.extracted_size, locked.extracted_sha256)
-                boot, root = import_layers(raw, base, work, self.progress)
+                boot, root = import_layers(raw, base, work, self.progress, locked.url)
                 raw.unlink()
-                _write_layer(name, boot, root, fresh)
+                _write_layer(boot, root, fresh, locked.url)
 
         inputs = {
-            "recipe": recipe.digest("appliance.py", "images.py", "image_sources.py", "tree.py", "unpacking.py"),
+            "recipe": recipe.digest(*_CODE),
             "image": locked.extracted_sha256,
             "volumes": [base.boot.start, base.root.start],
         }
@@ -120,14 +123,16 @@ def _confirm(source: ImageSource, file: Path, url: str) -> None:
     check_signature(file, signature, key, source.signer.fingerprint, f"{url}.sig")
 
 
-def _write_layer(name: str, boot: Path, root: Path, fresh: Path) -> None:
-    """In one order and without what is not the system's: mke2fs makes its own lost+found, the kernel its devices."""
-    tree = Tree.of_layers([root], epoch=0)
-    for path in [path for path in tree.entries if path == "lost+found" or path.startswith(_MADE_BY_THE_KERNEL)]:
-        del tree.entries[path]
+def _write_layer(boot: Path, root: Path, fresh: Path, where: str) -> None:
+    """In one order, and without what is not the system's. Raises DownloadError, at `where`, for what no system has."""
+    try:
+        tree = Tree.of_volume(root, epoch=0, skip=_is_not_the_systems)
+        boot_tree = Tree.of_volume(boot, epoch=0)
+    except BuildError as refused:
+        raise DownloadError(f"no base can be made of it: {refused.message}", where=where, hint=HINT) from refused
     status = tree.get("var/lib/dpkg/status")
-    if status is None:
-        raise BuildError("has no var/lib/dpkg/status: no system of Debian's kind", where=f"profiles/bases/{name}.yaml")
+    if status is None or status.kind != "file" or status.size > _LARGEST_STATUS:
+        raise DownloadError("has no var/lib/dpkg/status: no system of Debian's kind", where=where, hint=HINT)
     (fresh / DPKG_STATUS).write_bytes(status.read())
     (fresh / _KEYRINGS).mkdir()
     sources = image_sources(tree, fresh / _KEYRINGS)
@@ -137,4 +142,9 @@ def _write_layer(name: str, boot: Path, root: Path, fresh: Path) -> None:
     }
     (fresh / _FACTS).write_text(json.dumps(facts))
     tree.write_tar(fresh / ROOT_TAR)
-    Tree.of_layers([boot], epoch=0).write_tar(fresh / BOOT_TAR)
+    boot_tree.write_tar(fresh / BOOT_TAR)
+
+
+def _is_not_the_systems(path: str) -> bool:
+    """mke2fs makes its own lost+found, the kernel its devices: published images have some, from their bootstrap."""
+    return path == "lost+found" or path.startswith(_NOT_THE_SYSTEMS)

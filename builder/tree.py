@@ -11,22 +11,21 @@ import itertools
 import posixpath
 import stat
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from builder.errors import BuildError, ConfigurationError
 from builder.model.edits import Edit, MakeDir, PatchText, PlaceBlob, Remove, SetMode, Symlink, WriteFile
 from builder.model.patches import Resolve, refuse_secrets
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as Buffer
+from builder.tar_reader import Slice, is_whiteout, members, whiteouts
 
 Kind = Literal["file", "dir", "link"]
 Open = Callable[[], BinaryIO]
 
-_WHITEOUT = ".wh."
+_XATTRS = ("SCHILY.xattr.security.capability",)
+"""Those that mke2fs -d takes over."""
 _MAX_LINKS = 40  # path_resolution(7)
 
 
@@ -70,32 +69,59 @@ class Tree:
 
     @classmethod
     def of_layers(cls, layers: Iterable[Path], epoch: int) -> Tree:
-        """Layer tars, the lowest first; whiteouts remove (OCI image-layer specification)."""
+        """Layer tars, the lowest first; whiteouts remove (OCI image-layer specification). Raises BuildError."""
         tree = cls(epoch)
         for layer in layers:
-            tree._add_layer(layer)
+            found = list(members(layer))
+            tree._remove(*whiteouts(found, layer))
+            tree._add(layer, [(path, member) for path, member in found if not is_whiteout(path)])
         return tree
 
-    def _add_layer(self, layer: Path) -> None:
-        with tarfile.open(layer, "r:") as tar:
-            for member in tar:
-                path = "" if member.name == "." else member.name.strip("/").removeprefix("./")
-                parent, _, name = path.rpartition("/")
-                if name.startswith(_WHITEOUT):
-                    self._forget(posixpath.join(parent, name.removeprefix(_WHITEOUT)))
-                elif member.islnk():
-                    self._put(path, self.entries[member.linkname.removeprefix("./")])
-                else:
-                    self._put(path, _entry(layer, member))
+    @classmethod
+    def of_volume(cls, archive: Path, epoch: int, skip: Callable[[str], bool] = lambda _: False) -> Tree:
+        """A tar of a whole filesystem, less what `skip` says of a path. In the next layer's eyes, a file whose name
+        begins as a whiteout's would be one. Raises BuildError."""
+        tree, found = cls(epoch), list(members(archive, skip))
+        for path, _ in found:
+            if is_whiteout(path):
+                raise BuildError(f"{path!r} is not a name for a file of the Pi", where=str(archive))
+        tree._add(archive, found)
+        for path in tree.entries:
+            if posixpath.dirname(path) not in tree.entries:
+                raise BuildError(f"{path} is in no directory", where=str(archive))
+        return tree
 
-    def _put(self, path: str, entry: Entry) -> None:
-        if entry.kind != "dir" and path in self.entries and self.entries[path].kind == "dir":
-            self._forget(path)
-        self.entries[path] = entry
+    def _add(self, layer: Path, found: Sequence[tuple[str, tarfile.TarInfo]]) -> None:
+        replaced = {path for path, member in found if not member.isdir() and self._is_dir(path)}
+        self._remove(replaced, set())
+        for path, member in found:
+            if member.islnk():
+                twin = self.entries.get(member.linkname)
+                if twin is None or twin.kind == "dir":
+                    raise BuildError(f"{path} is a hard link to {member.linkname}, no file before it", where=str(layer))
+                self.entries[path] = twin
+            else:
+                self.entries[path] = _entry(layer, member)
+        for path, _ in found:
+            # A layer need not name the directories that are below it; what it names must not be in a file or a link.
+            above = next(parent for parent in _parents(path) if parent in self.entries) if path else ""
+            if not self._is_dir(above):
+                raise BuildError(f"{path} is in /{above}, which is no directory", where=str(layer))
 
-    def _forget(self, path: str) -> None:
-        for name in [name for name in self.entries if name == path or name.startswith(f"{path}/")]:
-            del self.entries[name]
+    def _is_dir(self, path: str) -> bool:
+        entry = self.entries.get(path)
+        return entry is not None and entry.kind == "dir"
+
+    def _remove(self, gone: Set[str], emptied: Set[str]) -> None:
+        """The paths that are `gone`, and all that is below these or in those that are `emptied`."""
+        if not gone and not emptied:
+            return
+        roots = gone | emptied
+        self.entries = {
+            path: entry
+            for path, entry in self.entries.items()
+            if path not in gone and not any(parent in roots for parent in _parents(path))
+        }
 
     def get(self, path: str) -> Entry | None:
         """The entry at `path`, its parents resolved through this tree's own links, never out of it."""
@@ -224,21 +250,25 @@ def _impossible(edit: Edit, reason: str) -> ConfigurationError:
     )
 
 
+def _parents(path: str) -> Iterator[str]:
+    """All directories above a path, the root at last."""
+    while path:
+        path = posixpath.dirname(path)
+        yield path
+
+
 def _entry(layer: Path, member: tarfile.TarInfo) -> Entry:
-    kind: Kind = "dir" if member.isdir() else "link" if member.issym() else "file"
-    if kind == "file" and not member.isreg():
-        raise BuildError(f"{member.name} is neither file, directory nor link", where=str(layer))
     start, size = member.offset_data, member.size
     return Entry(
-        kind,
+        "dir" if member.isdir() else "link" if member.issym() else "file",
         stat.S_IMODE(member.mode),
         member.uid,
         member.gid,
         int(member.mtime),
         size=size,
         target=member.linkname,
-        content=lambda: io.BufferedReader(_Slice(layer, start, size), 1 << 20),
-        xattrs={name: value for name, value in member.pax_headers.items() if name.startswith("SCHILY.xattr.")},
+        content=lambda: io.BufferedReader(Slice(layer, start, size), 1 << 20),
+        xattrs={name: value for name, value in member.pax_headers.items() if name in _XATTRS},
     )
 
 
@@ -253,25 +283,3 @@ def _header(path: str, entry: Entry) -> tarfile.TarInfo:
         case "file":
             info.size, info.pax_headers = entry.size, dict(entry.xattrs)
     return info
-
-
-class _Slice(io.RawIOBase):
-    """`size` bytes of a file from `start`, read only."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._file.seek(start)
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer)[: self._left]
-        count = self._file.readinto(view) or 0
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

@@ -20,6 +20,7 @@ from builder.run import PIPE, kill, start
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _MOST = 64 << 30
+_HINT = "the file is the one that its base's profile pins: pin another one there"
 _MAGICS = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 _COMMANDS = {
     # All threads where the file has blocks to share; a dictionary of 4 GiB is no image's.
@@ -43,7 +44,7 @@ def unpack(file: Path, image: Path, *, size: int | None, sha256: str | None, whe
         while chunk := stream.read(_CHUNK):
             length += len(chunk)
             if length > most:
-                raise DownloadError(f"unpacks to more than the {most} bytes of its pin", where=where)
+                raise DownloadError(f"unpacks to more than the {most} bytes of its pin", where=where, hint=_HINT)
             digest.update(chunk)
             if chunk == _ZEROS[: len(chunk)]:
                 raw.seek(len(chunk), 1)
@@ -52,9 +53,9 @@ def unpack(file: Path, image: Path, *, size: int | None, sha256: str | None, whe
             advance(len(chunk))
         raw.truncate(length)
     if size is not None and length != size:
-        raise DownloadError(f"unpacks to {length} bytes, its pin says {size}", where=where)
+        raise DownloadError(f"unpacks to {length} bytes, its pin says {size}", where=where, hint=_HINT)
     if sha256 is not None and digest.hexdigest() != sha256:
-        raise DownloadError(f"unpacks to sha256 {digest.hexdigest()}, its pin says {sha256}", where=where)
+        raise DownloadError(f"unpacks to sha256 {digest.hexdigest()}, its pin says {sha256}", where=where, hint=_HINT)
     return digest.hexdigest()
 
 
@@ -81,11 +82,11 @@ def _member(packed: IO[bytes], where: str) -> Iterator[IO[bytes]]:
         with zipfile.ZipFile(packed) as archive:
             images = [member for member in archive.infolist() if member.filename.lower().endswith(".img")]
             if len(images) != 1:
-                raise DownloadError(f"holds {len(images)} images", where=where)
+                raise DownloadError(f"holds {len(images)} images", where=where, hint=_HINT)
             with archive.open(images[0]) as stream:
                 yield stream
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as broken:
-        raise DownloadError(f"is damaged: {broken}", where=where) from broken
+        raise DownloadError(f"is damaged: {broken}", where=where, hint=_HINT) from broken
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def _unpacked(packed: IO[bytes], kind: str, where: str) -> Iterator[IO[bytes]]:
         yield process.stdout
         said = process.stderr.read().decode(errors="replace").strip()
         if process.wait() != 0:
-            raise DownloadError(f"is damaged: {said or kind}", where=where)
+            raise DownloadError(f"is damaged: {said or kind}", where=where, hint=_HINT)
     finally:
         kill(process)
         process.stdout.close()

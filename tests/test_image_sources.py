@@ -111,6 +111,18 @@ def test_a_keyring_behind_a_link_is_followed_inside_the_image(tmp_path: Path) ->
             {"etc/apt/sources.list": "deb [signed-by=0123456789ABCDEF] http://x/ stable main\n"},
             "names its key in a way that is not understood: Signed-By is to be a file",
         ),
+        (
+            {"etc/apt/sources.list": "deb [trusted=yes] file:/etc stable main\n", "etc/apt/trusted.gpg.d/a.gpg": "A"},
+            "is no archive on a server; file: would be one on this machine",
+        ),
+        (
+            {"etc/apt/sources.list.d/x.sources": "Types: deb\nURIs: http://x/\nSuites: stable\n"},
+            "names no suite or no component of this archive in the image's /etc/apt",
+        ),
+        (
+            {"etc/apt/sources.list": "#" * (16 << 20) + "\ndeb http://x/ stable main\n"},
+            "is larger than 16 MiB in the image",
+        ),
     ],
 )
 def test_nothing_is_installed_unsigned(tmp_path: Path, files: dict[str, str], error: str) -> None:

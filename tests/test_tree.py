@@ -24,6 +24,9 @@ ASKED: dict[str, Any] = {
 }
 
 
+Members = list[tuple[str, bytes | str | None]]
+
+
 def layer(path: Path, *members: tuple[str, bytes | str | None], xattrs: dict[str, str] | None = None) -> Path:
     """A layer tar of files (bytes), symlinks (`-> target`), hard links (`== target`) and directories (None)."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -42,7 +45,7 @@ def layer(path: Path, *members: tuple[str, bytes | str | None], xattrs: dict[str
     return path
 
 
-def tree_of(tmp_path: Path, *layers: list[tuple[str, bytes | str | None]]) -> Tree:
+def tree_of(tmp_path: Path, *layers: Members) -> Tree:
     paths = [layer(tmp_path / f"{number}.tar", *members) for number, members in enumerate(layers)]
     return Tree.of_layers(paths, EPOCH)
 
@@ -78,9 +81,7 @@ def test_the_upper_layer_wins_and_whiteouts_remove(tmp_path: Path) -> None:
 
 
 def test_what_replaces_a_directory_takes_its_contents_away(tmp_path: Path) -> None:
-    lower: list[tuple[str, bytes | str | None]] = [
-        (folder, None) for folder in ("a", "a/deep", "b", "b/deep", "c", "c/deep", "d")
-    ]
+    lower: Members = [(folder, None) for folder in ("a", "a/deep", "b", "b/deep", "c", "c/deep", "d")]
     tree = tree_of(tmp_path, lower, [("a", b"file"), ("b", "-> a"), ("c", "== a"), ("d", None)])
     assert {path: entry.kind for path, entry in tree.sorted()} == {"a": "file", "b": "link", "c": "file", "d": "dir"}
 
@@ -110,13 +111,86 @@ def test_contents_are_read_in_part_and_again(tmp_path: Path) -> None:
     assert content(tree, "a") == b"first"
 
 
-def test_devices_are_refused(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "l.tar", "w") as tar:
-        info = tarfile.TarInfo("dev/null")
-        info.type = tarfile.CHRTYPE
-        tar.addfile(info)
-    with pytest.raises(BuildError, match="dev/null is neither file, directory nor link"):
+def test_a_layers_whiteouts_are_about_those_below_it_wherever_they_stand(tmp_path: Path) -> None:
+    lower: Members = [("etc", None), ("etc/a", b"old"), ("etc/b", b"b"), ("opt", None), ("opt/x", b"x")]
+    upper: Members = [("etc", None), ("etc/c", b"new"), ("etc/.wh..wh..opq", b""), ("opt", None), (".wh.opt", b"")]
+    for members in (upper, upper[::-1]):
+        tree = tree_of(tmp_path, lower, members)
+        assert sorted(tree.entries) == ["", "etc", "etc/c", "opt"]
+
+
+def header(name: str, **fields: Any) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        (header("../etc/passwd"), "'../etc/passwd' is not a name for a file of the Pi"),
+        (header("etc/../../x"), "'etc/../../x' is not a name for a file of the Pi"),
+        (header("/etc/x"), "'/etc/x' is not a name for a file of the Pi"),
+        (header(".//x"), "'.//x' is not a name for a file of the Pi"),
+        (header("etc/./x"), "'etc/./x' is not a name for a file of the Pi"),
+        (header("two\nlines"), "'two\\nlines' is not a name for a file of the Pi"),
+        (header("x" * 256), f"'{'x' * 256}' is not a name for a file of the Pi"),
+        (header("nul", pax_headers={"path": "a\0b"}), "'a\\x00b' is not a name for a file of the Pi"),
+        (header("a"), "a is there twice"),
+        (header("./a", type=tarfile.DIRTYPE), "a is there twice"),
+        (header("null", type=tarfile.CHRTYPE), "null is neither file, directory nor link"),
+        (header("sda", type=tarfile.BLKTYPE), "sda is neither file, directory nor link"),
+        (header("pipe", type=tarfile.FIFOTYPE), "pipe is neither file, directory nor link"),
+        (header("h", type=tarfile.LNKTYPE, linkname="../../etc/shadow"), "h is a hard link to '../../etc/shadow'"),
+        (header("h", type=tarfile.LNKTYPE, linkname="/etc/shadow"), "h is a hard link to '/etc/shadow'"),
+        (header("h", type=tarfile.LNKTYPE, linkname="z"), "h is a hard link to z, no file before it"),
+        (header("h", type=tarfile.LNKTYPE, linkname="d"), "h is a hard link to d, no file before it"),
+        (header("s", type=tarfile.SYMTYPE), "s is a link to ''"),
+        (header("a/b"), "a/b is in /a, which is no directory"),
+        (header("l/b"), "l/b is in /l, which is no directory"),
+        (header("b", uid=2**32), f"b belongs to {2**32}:0"),
+        (header("b", mtime=2**40), f"b was changed at {2**40}.0"),
+        (header("b", pax_headers={"mtime": "nan"}), "b was changed at nan"),
+        (header("b", size=1 << 20), "b has 1048576 bytes, more than there are"),
+        (header("b", pax_headers={"size": "-5"}), "is not a whole tar: a negative size"),
+        (header(".wh."), ".wh. is a whiteout of nothing"),
+        (header(".wh..."), ".wh... is a whiteout of nothing"),
+    ],
+    ids=lambda value: value.name[:20].replace("\n", "-") if isinstance(value, tarfile.TarInfo) else "",
+)
+def test_what_no_system_has_is_refused(tmp_path: Path, member: tarfile.TarInfo, said: str) -> None:
+    with tarfile.open(tmp_path / "l.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for other in (header("a"), header("d", type=tarfile.DIRTYPE), header("l", type=tarfile.SYMTYPE, linkname="d")):
+            tar.addfile(other)
+        tar.addfile(member)
+    with pytest.raises(BuildError) as caught:
         Tree.of_layers([tmp_path / "l.tar"], EPOCH)
+    assert (caught.value.where, caught.value.message) == (str(tmp_path / "l.tar"), said)
+
+
+@pytest.mark.parametrize("cut", [0, 100, 1024, 1500, 1536])
+def test_a_tar_that_is_cut_off_is_told(tmp_path: Path, cut: int) -> None:
+    whole = layer(tmp_path / "l.tar", ("a", b"text"), ("b", None)).read_bytes()
+    (tmp_path / "l.tar").write_bytes(whole[:cut])
+    with pytest.raises(BuildError, match="is not a whole tar"):
+        Tree.of_layers([tmp_path / "l.tar"], EPOCH)
+
+
+def test_rubbish_between_members_is_not_the_end(tmp_path: Path) -> None:
+    whole = bytearray(layer(tmp_path / "l.tar", ("a", b""), ("b", None), ("c", None)).read_bytes())
+    whole[512 + 148] ^= 1  # of the checksum of b
+    (tmp_path / "l.tar").write_bytes(whole)
+    with pytest.raises(BuildError, match="is not a whole tar: it does not go on at 512"):
+        Tree.of_layers([tmp_path / "l.tar"], EPOCH)
+
+
+def test_a_volume_is_whole_and_has_no_whiteouts(tmp_path: Path) -> None:
+    for name, said in ((".wh.etc", "'.wh.etc' is not a name for"), ("no/where", "no/where is in no directory")):
+        archive = layer(tmp_path / "v.tar", ("etc", None), (name, b""))
+        with pytest.raises(BuildError, match=said):
+            Tree.of_volume(archive, EPOCH)
+        assert list(Tree.of_volume(archive, EPOCH, skip=lambda path: path != "etc").entries) == ["", "etc"]
 
 
 # Links ----------------------------------------------------------------------------------------------------------------
@@ -266,7 +340,7 @@ def test_missing_parents_are_those_that_an_edit_makes() -> None:
 
 
 def test_the_tar_is_sorted_and_the_same_however_the_tree_was_made(tmp_path: Path) -> None:
-    members: list[tuple[str, bytes | str | None]] = [("a", None), ("a/b", b"1"), ("a.b", b"2"), ("a/\udcff", b"3")]
+    members: Members = [("a", None), ("a/b", b"1"), ("a.b", b"2"), ("a/\udcff", b"3")]
     for number, order in enumerate([members, [members[0], *reversed(members[1:])]]):
         tree_of(tmp_path, order).write_tar(tmp_path / f"{number}.out")
     assert (tmp_path / "0.out").read_bytes() == (tmp_path / "1.out").read_bytes()

@@ -8,6 +8,8 @@ from pathlib import Path
 from builder.disk.chunks import digests
 from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts, Manifest, image_digest
 from builder.model.progress import Silent
+from builder.model.settings import Base
+from builder.project import Project
 from builder.run import run
 
 MIB = 1024**2
@@ -20,10 +22,27 @@ CMDLINE = b"console=tty0 root=PARTUUID=deadbeef-02 rootwait\n"
 HOSTNAME = b"node-003\n"
 
 
-def make_image(path: Path) -> Manifest:
-    _partition(path)
+def tiny_base() -> Base:
+    """Raspberry Pi OS with the volumes of the tiny image."""
+    shipped = Project(Path(__file__).parents[1]).base("raspios-trixie")
+    boot = shipped.boot.model_copy(update={"start": BOOT_START, "size": BOOT_SIZE})
+    root = shipped.root.model_copy(update={"start": ROOT_START})
+    return shipped.model_copy(update={"boot": boot, "root": root})
+
+
+def make_image(path: Path, system: Path | None = None) -> Manifest:
+    """The root volume holds the folder `system`, else what the manifest says."""
+    partition(
+        path,
+        f"start={BOOT_START // 512}, size={BOOT_SIZE // 512}, type=c",
+        f"start={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=83",
+    )
     _fill_boot(path)
-    _fill_root(path)
+    if system is None:
+        _fill_root(path)
+    else:
+        options = f"offset={ROOT_START},root_owner=0:0"
+        run(["mke2fs", "-q", "-F", "-t", "ext4", "-E", options, "-d", system, path, f"{ROOT_SIZE // 1024}k"])
     return manifest_of(path)
 
 
@@ -89,14 +108,11 @@ def _file(volume: str, path: str, content: bytes, mode: int = 0o644, uid: int = 
     )
 
 
-def _partition(path: Path) -> None:
+def partition(path: Path, *rows: str) -> None:
+    """An empty disk of the size of the others, with rows of a dos table in the words of sfdisk(8)."""
     with path.open("wb") as file:
         file.truncate(ROOT_START + ROOT_SIZE + MIB)
-    table = (
-        f"label: dos\nlabel-id: 0x{DISK_ID:08x}\nunit: sectors\n"
-        f"start={BOOT_START // 512}, size={BOOT_SIZE // 512}, type=c\n"
-        f"start={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=83\n"
-    )
+    table = "\n".join(("label: dos", f"label-id: 0x{DISK_ID:08x}", *rows))
     run(["sfdisk", "--quiet", path], input=table.encode())
 
 

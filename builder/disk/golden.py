@@ -59,7 +59,7 @@ def make_golden(
     """`layers`, the lowest first, and the role's edits as a disk image in the store."""
     edits = plan.golden_edits()
     inputs = {
-        "recipe": recipe.digest("disk", "tree.py", "model"),
+        "recipe": recipe.digest("disk", "tar_reader.py", "tree.py", "model"),
         "tools": recipe.versions(
             ("mke2fs", "-V"), ("mkfs.fat", "--help"), ("mcopy", "--version"), ("sfdisk", "--version")
         ),

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from builder.errors import BuildError
 from builder.run import run
 
 SECTOR = 512
 FAT32_LBA, LINUX = "c", "83"
 _DISK_ID = 440  # of the MBR, where Linux and libblkid look for it
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """`start` and `size` in bytes; `kind` is the type byte (0x0c FAT32, 0x83 Linux)."""
+
+    number: int
+    start: int
+    size: int
+    kind: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+def read(image: Path) -> tuple[Partition, ...]:
+    """The partitions as the table has them, which need not be possible. Raises BuildError: there is no dos label."""
+    said = run(["sfdisk", "--json", image], check=False)
+    if said.returncode != 0:
+        raise BuildError("has no partition table", where=str(image))
+    table = json.loads(said.text)["partitiontable"]
+    if table["label"] != "dos":
+        raise BuildError(f"has a {table['label']} partition table, not a dos one (MBR)", where=str(image))
+    return tuple(_partition(row, table["device"]) for row in table.get("partitions", []))
+
+
+def _partition(row: dict[str, Any], device: str) -> Partition:
+    """sfdisk puts a p before the number where the device's name ends with a digit."""
+    number = row["node"].removeprefix(device).removeprefix("p")
+    return Partition(int(number), row["start"] * SECTOR, row["size"] * SECTOR, int(row["type"], 16))
 
 
 def write(image: Path, *, disk_id: int, partitions: Sequence[tuple[int, int, str]]) -> None:
