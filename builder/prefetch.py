@@ -13,7 +13,7 @@ from builder.model.lock import Lock, from_text
 from builder.model.progress import Progress
 from builder.model.settings import ImageSource
 from builder.project import Project
-from builder.resolve import LOCK_FILE
+from builder.resolve import LOCK_FILE, deb_pins
 from builder.sources import Cache, Pin, fetch
 from builder.sources.cache import sha256_of
 
@@ -26,11 +26,12 @@ def prefetch(project: Project, root: Path, base: str | None, files: Sequence[Pat
     lock_file, cache = project.root / LOCK_FILE, Cache(root)
     lock = from_text(lock_file.read_text("utf-8"), LOCK_FILE) if lock_file.exists() else Lock()
     with in_use(root):
-        known = {pin.sha256: pin for pin in (*_debs(lock), *(pin for _, pin in _images(project, lock)))}
+        debs = [pin for resolution in lock.resolutions.values() for pin in deb_pins(resolution, project.archives())]
+        known = {pin.sha256: pin for pin in (*debs, *(pin for _, pin in _images(project, lock)))}
         if files:
             return [_take_in(file, known, cache, progress) for file in files]
         chosen = base or project.default_base
-        wanted = [*_debs(lock), *(pin for name, pin in _images(project, lock) if name == chosen)]
+        wanted = [*debs, *(pin for name, pin in _images(project, lock) if name == chosen)]
         if not wanted:
             raise ConfigurationError(
                 "nothing is locked yet, and the base is no image",
@@ -39,11 +40,6 @@ def prefetch(project: Project, root: Path, base: str | None, files: Sequence[Pat
             )
         fetch(wanted, cache, progress)
     return [f"{root}: {len(wanted)} files are there"]
-
-
-def _debs(lock: Lock) -> Iterator[Pin]:
-    for resolution in lock.resolutions.values():
-        yield from (Pin(deb.url, deb.sha256, deb.size) for deb in resolution.debs)
 
 
 def _images(project: Project, lock: Lock) -> Iterator[tuple[str, Pin]]:

@@ -84,17 +84,7 @@ class Resolver:
                     keyrings=keyrings,
                 )
         self.keep(name, resolution)
-        pins = [
-            Pin(
-                deb.url,
-                deb.sha256,
-                deb.size,
-                _REMEDY,
-                mirrors=tuple(_snapshots(deb, resolution.epoch, sources)),
-            )
-            for deb in resolution.debs
-        ]
-        fetch(pins, self._cache, self._progress, offline=self.offline)
+        fetch(deb_pins(resolution, sources), self._cache, self._progress, offline=self.offline)
         return resolution
 
     def image(self, name: str, source: ImageSource, importer: Importer) -> LockedImage:
@@ -162,12 +152,19 @@ def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
     return list(_differences(old, new))
 
 
-def _snapshots(deb: Deb, epoch: int, sources: Sequence[AptSource]) -> Iterator[str]:
-    """Where a .deb is that its archive has no longer."""
-    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(epoch))
+def deb_pins(resolution: Resolution, sources: Sequence[AptSource]) -> list[Pin]:
+    """What to fetch. A .deb that its archive has no longer is looked for where the sources say that old ones are."""
+    return [
+        Pin(deb.url, deb.sha256, deb.size, _REMEDY, mirrors=tuple(dict.fromkeys(_snapshots(deb, resolution, sources))))
+        for deb in resolution.debs
+    ]
+
+
+def _snapshots(deb: Deb, resolution: Resolution, sources: Sequence[AptSource]) -> Iterator[str]:
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(resolution.epoch))
     for source in sources:
-        if source.uri == deb.archive:
-            yield from (f"{url.format(timestamp=timestamp)}/{deb.path}" for url in source.snapshots)
+        if source.uri.rstrip("/") == deb.archive:
+            yield from (f"{url.replace('{timestamp}', timestamp)}/{deb.path}" for url in source.snapshots)
 
 
 def _differences(old: Lock, new: Lock) -> Iterator[str]:

@@ -47,6 +47,26 @@ def test_what_is_locked_and_the_bases_image_are_fetched(pimu: Run, project_folde
     assert site.asked == {"/image.img.xz": 1, "/debian/pool/x.deb": 1}
 
 
+def test_a_package_that_has_left_the_mirror_comes_from_a_snapshot(
+    pimu: Run, project_folder: Path, site: Site, capsys: Output
+) -> None:
+    """As in a build; and when no snapshot has it either, the way out is said."""
+    profile = project_folder / "profiles/bases/debian-trixie.yaml"
+    text = profile.read_text().replace("http://deb.debian.org/debian\n", f"{site.url}/debian/\n")
+    profile.write_text(text.replace("http://snapshot.debian.org/archive/debian/", f"{site.url}/old/"))
+    content = site.pages.pop("/debian/pool/x.deb")
+    site.pages["/old/19700101T000001Z/pool/x.deb"] = content
+    assert pimu("fetch") == 0
+    assert cached(project_folder) == {sha256(PACKAGE)}
+
+    (project_folder / "cache/sha256" / sha256(PACKAGE)).unlink()
+    site.pages.clear()
+    assert pimu("fetch") == 4
+    said = capsys.readouterr().err
+    assert f"{site.url}/old/19700101T000001Z/pool/x.deb: the server answers 404" in said
+    assert "the package has left the mirror: `pimu-build lock --upgrade` takes its successor" in said
+
+
 def test_files_from_elsewhere_are_known_by_their_hash(
     pimu: Run, project_folder: Path, site: Site, tmp_path: Path, capsys: Output
 ) -> None:

@@ -11,7 +11,7 @@ from builder.errors import ConfigurationError
 from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
-from builder.model.settings import Base, Cluster, Guest, NodeSettings
+from builder.model.settings import AptSource, Base, Cluster, Guest, NodeSettings, PackagesSource
 from builder.model.values import LABEL
 from builder.profile import (
     Document,
@@ -92,6 +92,20 @@ class Project:
     def base(self, name: str) -> Base:
         """The facts of profiles/bases/NAME.yaml."""
         return validate(Base, self._read(f"profiles/bases/{name}.yaml").without("defaults"))
+
+    def archives(self) -> tuple[AptSource, ...]:
+        """Those that profiles/bases/ and profiles/guests/ name."""
+        sources = [self.base(name).source for name in self.names("bases")]
+        sources += [self.guest(name).source for name in self.names("guests")]
+        return tuple(
+            archive
+            for source in sources
+            for archive in (source.apt if isinstance(source, PackagesSource) else source.host_programs)
+        )
+
+    def guest(self, name: str) -> Guest:
+        """The facts of profiles/guests/NAME.yaml."""
+        return validate(Guest, self._read(f"profiles/guests/{name}.yaml"))
 
     def settings(self, node: str, role: str | None = None, base: str | None = None) -> Resolved:
         """The node as base < role < node describe it. `role` and `base` are the command line's.
@@ -184,7 +198,7 @@ class Project:
     def _guest(self, settings: NodeSettings, document: Document) -> Guest | None:
         if settings.guest == "none":
             return None
-        return validate(Guest, self._read(f"profiles/guests/{self._choose('guests', document, 'guest')}.yaml"))
+        return self.guest(self._choose("guests", document, "guest"))
 
     def _choose(self, kind: str, document: Document, key: str) -> str:
         name, known = document.data[key], self.names(kind)
