@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import email.utils
 import errno
+import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +20,13 @@ from builder.model.settings import AptSource
 from builder.run import run
 
 ESSENTIAL = ("?essential", "?priority(required)")
+_PREFERENCES = "preferences/kept.pref"
+_WHOSE = re.compile(r" ([a-z0-9][a-z0-9+.-]+)(?::\S+)? : ")
+_UNMET = re.compile(
+    r"(?:Depends|Breaks|Conflicts|Obsoletes): (?P<name>[a-z0-9][a-z0-9+.-]+)"
+    r".* but (?:(?P<chosen>\S+ is to be installed)|it is not)"
+)
+_Identity = tuple[str, str, str]
 _PRINTED = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 
@@ -42,9 +50,11 @@ def resolve(
     work: Path,
     bootstrap: bool,
     keyrings: Mapping[str, Path] | None = None,
+    kept: Mapping[Deb, Path] | None = None,
 ) -> Resolution:
     """The .debs that `packages` need beyond those that `status` (a dpkg status file) has installed. `keyrings` has the
-    files for keyrings of sources that are no paths on this host.
+    files for keyrings of sources that are no paths on this host. Those of `kept` that are needed stay as they are, also
+    where the archive has them no longer, unless one that is newer needs another.
 
     No recommends. With `bootstrap` the essential packages are asked for too, and named in the answer.
     Raises DownloadError when the archive is unreachable or its signature is not good, BuildError when a package or
@@ -55,6 +65,8 @@ def resolve(
         for source in sources
     ]
     env = _isolate(work, here, architecture, status)
+    if kept:
+        _offer(kept, work)
     updated = run(["apt-get", "update", "--error-on=any"], env=env, check=False)
     if os.strerror(errno.ENOSPC).encode() in updated.stderr:
         raise DiskFullError("no room for the archive's lists", where=str(work), hint="make room, or set PIMU_CACHE")
@@ -64,12 +76,30 @@ def resolve(
             f"apt cannot read the archive:\n  | {_last_lines(updated.stderr)}", where=archives, hint="check the network"
         )
     asked = [*ESSENTIAL, *packages] if bootstrap else list(packages)
+    stays = {_identity(deb): deb for deb in kept or {}}
+    needed = _needed(asked, env, stays, work / _PREFERENCES)
+    essential = _needed([ESSENTIAL[0]], env, stays, work / _PREFERENCES) if bootstrap else []
     return Resolution(
         request=request,
         epoch=max(_release_date(path) for path in (work / "lists").glob("*Release")),
-        debs=tuple(sorted(_needed(asked, env))),
-        essential=tuple(sorted(deb.name for deb in _needed([ESSENTIAL[0]], env))) if bootstrap else (),
+        debs=tuple(sorted(needed)),
+        essential=tuple(sorted(deb.name for deb in essential)),
     )
+
+
+def _offer(kept: Mapping[Deb, Path], work: Path) -> None:
+    """Make an archive on this disk of the .debs: the mirrors may have their successors only."""
+    folder = work / "kept"
+    folder.mkdir()
+    index = b"".join(
+        run(["dpkg-deb", "--field", file]).stdout.rstrip()
+        + f"\nFilename: pool/{deb.sha256}.deb\nSize: {deb.size}\nSHA256: {deb.sha256}\n\n".encode()
+        for deb, file in kept.items()
+    )
+    sums = f"{hashlib.sha256(index).hexdigest()} {len(index)} Packages"
+    (folder / "Packages").write_bytes(index)
+    (folder / "Release").write_text(f"Date: {email.utils.formatdate(0, usegmt=True)}\nSHA256:\n {sums}\n")
+    (work / "sources/kept.sources").write_text(f"Types: deb\nURIs: file:{folder}\nSuites: ./\nTrusted: yes\n")
 
 
 def _isolate(work: Path, sources: Sequence[AptSource], architecture: str, status: bytes) -> dict[str, str]:
@@ -104,14 +134,46 @@ def _isolate(work: Path, sources: Sequence[AptSource], architecture: str, status
     return {"APT_CONFIG": str(config)}
 
 
-def _needed(packages: Sequence[str], env: dict[str, str]) -> list[Deb]:
-    printed = run(["apt-get", "install", "--print-uris", "--yes", "--quiet", *packages], env=env, check=False)
-    if printed.returncode != 0:
-        raise BuildError(
-            f"apt cannot satisfy the packages:\n  | {_last_lines(printed.stderr + printed.stdout)}",
-            hint="correct `packages` in profiles/, or the sources of the base",
-        )
-    return [_deb(match) for match in _PRINTED.finditer(printed.text)]
+def _needed(
+    packages: Sequence[str], env: dict[str, str], stays: Mapping[_Identity, Deb], preferences: Path
+) -> list[Deb]:
+    """apt chooses a version of each package before it looks at dependencies. So where those cannot be met, what it
+    complains of is let go, at last all that was to stay."""
+    held = {deb.name for deb in stays.values()}
+    while True:
+        preferences.write_text("".join(_preference(name) for name in sorted(held)))
+        printed = run(["apt-get", "install", "--print-uris", "--yes", "--quiet", *packages], env=env, check=False)
+        if printed.returncode == 0:
+            found = map(_deb, _PRINTED.finditer(printed.text))
+            return [stays.get(_identity(deb), deb) for deb in found]
+        if not held:
+            raise BuildError(
+                f"apt cannot satisfy the packages:\n  | {_last_lines(printed.stderr + printed.stdout)}",
+                hint="correct `packages` in profiles/, or the sources of the base",
+            )
+        held -= _blamed(printed.text, held) or held
+
+
+def _blamed(complaint: str, held: Set[str]) -> set[str]:
+    """Those of the `held` packages whose version is the one that another cannot be with; where apt names none of them,
+    those that it then cannot install."""
+    chosen: set[str] = set()
+    absent: set[str] = set()
+    whose = ""
+    for line in complaint.splitlines():
+        whose = match[1] if (match := _WHOSE.match(line)) else whose
+        if match := _UNMET.search(line):
+            (chosen if match["chosen"] else absent).add(match["name"] if match["name"] in held else whose)
+    return chosen & held or absent & held
+
+
+def _preference(name: str) -> str:
+    """More than an archive's, and too little to put an older one in an installed one's place: apt_preferences(5)."""
+    return f'Package: {name}\nPin: origin ""\nPin-Priority: 999\n\n'
+
+
+def _identity(deb: Deb) -> _Identity:
+    return deb.name, deb.version, deb.architecture
 
 
 def _deb(match: re.Match[str]) -> Deb:

@@ -46,7 +46,9 @@ class Bakery:
         base, name = plan.base, plan.settings.base
         if isinstance(base.source, ImageSource):
             importer = Importer(self._cache, self._store, self._progress, self._resolver.offline)
-            read = importer.read(name, base, self._resolver.image(name, base.source, importer))
+            image = self._resolver.image(name, base.source, importer)
+            read = importer.read(name, base, image)
+            self._resolver.keep_image(name, image)
             return BaseLayer(read.folder, read.epoch, read.sources, base.source.host_programs, read.keyrings)
         recipe = Recipe(architecture=base.architecture, boot_mount=base.boot.mount, files=text_files(plan.base_edits))
         layer = self.bootstrap(name, base.suite, base.source, recipe)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import doctor, guests, publish
+from builder import doctor, guests, publish, recipe
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
 from builder.errors import BuildError, DamagedError
+from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
+from builder.model.settings import ImageSource
 from builder.plan import make_plan
 from builder.project import Project
-from builder.resolve import LOCK_FILE, Resolver, upgrade
+from builder.relock import Change, Relocker
+from builder.resolve import Resolver
 from builder.run import kill_all, stopping
 from builder.secrets import Secrets
 from builder.sources import Cache
@@ -74,10 +77,13 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
         return _healing(lambda: _Kitchen(project, options, secrets, progress).images(plans), options.cache, progress)
 
 
-def relock(project: Project, cache: Path, progress: Progress) -> list[str]:
-    """Lock what the archives offer now; a line for each package that has changed."""
+def relock(project: Project, names: Sequence[str], cache: Path, progress: Progress) -> list[Change]:
+    """Lock what the archives offer now, of all or of what has these names; what has changed."""
+    sources = {name: project.base(name).source for name in project.names("bases")}
+    images = {name: source for name, source in sources.items() if isinstance(source, ImageSource)}
+    path = project.root / LOCK_FILE
     with in_use(cache):
-        return upgrade(project.root / LOCK_FILE, Store(cache), progress)
+        return Relocker(path, Cache(cache), Store(cache), progress, images, project.archives()).upgrade(names)
 
 
 def _healing(make: Callable[[], list[Built]], cache: Path, progress: Progress) -> list[Built]:
@@ -111,7 +117,10 @@ class _Kitchen:
         self._bakery = Bakery(self._resolver, cache, self._store, progress)
 
     def images(self, plans: Sequence[Plan]) -> list[Built]:
+        tools = recipe.shaping_tools()
+        self._resolver.require_tools(tools)
         goldens = self._goldens(plans)
+        self._resolver.keep_tools(tools)
         with _pool(self._options.jobs) as submit:
             pending = [submit(self._node_image, plan, *goldens[plan.settings.name]) for plan in plans]
             return [future.result() for future in pending]

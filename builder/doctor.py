@@ -110,7 +110,7 @@ def _tool(tool: Tool) -> Finding:
     version = recipe.version(tool.programs[0], tool.option)
     if _numbers(version) < tool.minimum:
         return Finding(tool.package, "missing", version, needed, tool.why, remedy)
-    return Finding(tool.package, "ok", version.removesuffix("."), needed, tool.why)
+    return Finding(tool.package, "ok", version, needed, tool.why)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

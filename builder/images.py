@@ -22,7 +22,7 @@ from builder.sources import Cache, Pin, fetch, fetch_small
 from builder.store import Store, require_whole
 from builder.tree import Tree
 
-_FACTS, _KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
+_FACTS, KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
 _SMALL = 1 << 20  # bytes of a signature, a key or a checksum's file, at most
 _NOT_THE_SYSTEMS = ("lost+found/", "dev/", "proc/", "sys/", "run/")
 _LARGEST_STATUS = 64 << 20
@@ -103,8 +103,8 @@ class Importer:
         require_whole(folder, _FACTS)
         facts = json.loads((folder / _FACTS).read_text())
         sources = tuple(AptSource.model_validate(source) for source in facts["sources"])
-        require_whole(folder, *(f"{_KEYRINGS}/{source.keyring}" for source in sources))
-        keyrings = {source.keyring: folder / _KEYRINGS / source.keyring for source in sources}
+        require_whole(folder, *(f"{KEYRINGS}/{source.keyring}" for source in sources))
+        keyrings = {source.keyring: folder / KEYRINGS / source.keyring for source in sources}
         return ImportedBase(folder, facts["epoch"], sources, keyrings)
 
     def _unpack(self, url: str, file: Path, raw: Path, size: int | None, sha256: str | None) -> str:
@@ -134,8 +134,8 @@ def _write_layer(boot: Path, root: Path, fresh: Path, where: str) -> None:
     if status is None or status.kind != "file" or status.size > _LARGEST_STATUS:
         raise DownloadError("has no var/lib/dpkg/status: no system of Debian's kind", where=where, hint=HINT)
     (fresh / DPKG_STATUS).write_bytes(status.read())
-    (fresh / _KEYRINGS).mkdir()
-    sources = image_sources(tree, fresh / _KEYRINGS)
+    (fresh / KEYRINGS).mkdir()
+    sources = image_sources(tree, fresh / KEYRINGS)
     facts: dict[str, Any] = {
         "epoch": max(entry.mtime for entry in tree.entries.values()),
         "sources": [source.model_dump(mode="json") for source in sources],

@@ -9,11 +9,12 @@ from pathlib import Path
 from builder.cache import in_use
 from builder.errors import ConfigurationError, DownloadError
 from builder.images import pin_of, request_of
-from builder.model.lock import Lock, from_text
+from builder.lock_file import LOCK_FILE, read_lock
+from builder.model.lock import Lock
 from builder.model.progress import Progress
 from builder.model.settings import ImageSource
 from builder.project import Project
-from builder.resolve import LOCK_FILE, deb_pins
+from builder.resolve import deb_pins
 from builder.sources import Cache, Pin, fetch
 from builder.sources.cache import sha256_of
 
@@ -23,8 +24,7 @@ def prefetch(project: Project, root: Path, base: str | None, files: Sequence[Pat
 
     What was done, in lines. Raises DownloadError for a file that nothing here asks for.
     """
-    lock_file, cache = project.root / LOCK_FILE, Cache(root)
-    lock = from_text(lock_file.read_text("utf-8"), LOCK_FILE) if lock_file.exists() else Lock()
+    lock, cache = read_lock(project.root / LOCK_FILE), Cache(root)
     with in_use(root):
         debs = [pin for resolution in lock.resolutions.values() for pin in deb_pins(resolution, project.archives())]
         known = {pin.sha256: pin for pin in (*debs, *(pin for _, pin in _images(project, lock)))}

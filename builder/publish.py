@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,6 +18,7 @@ from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError
 from builder.model.lock import LockedImage, Resolution
+from builder.model.lock import as_data as lock_data
 from builder.model.manifest import ImageFacts, Manifest
 from builder.model.plan import Plan
 from builder.plan import as_data
@@ -90,7 +90,7 @@ def node_image(
             layout=stamped.disk,
             files=stamped.files,
             plan=as_data(plan),
-            lock={name: asdict(resolution) for name, resolution in sorted(used.items())},
+            lock={name: lock_data(locked) for name, locked in sorted(used.items())},
         ).to_json()
         changed = not _is_there(image, manifest, text, stamped.facts)
         if changed:

@@ -30,6 +30,18 @@ def digest(*rooms: str) -> str:
     return total.hexdigest()
 
 
+SHAPING = (
+    *(("mke2fs", "-V"), ("mkfs.fat", "--help"), ("mcopy", "--version"), ("sfdisk", "--version")),
+    *(("dpkg", "--version"), ("tar", "--version"), ("qemu-img", "--version")),
+)
+"""The programs of the build host whose bytes get into an image: all that are asked for below."""
+
+
+def shaping_tools() -> dict[str, str]:
+    """Versions of those that are installed: a role without a guest needs no qemu-img."""
+    return versions(*(one for one in SHAPING if which(one[0])))
+
+
 def versions(*asked: tuple[str, str]) -> dict[str, str]:
     """`version` of several programs with their options, asked side by side: a further node waits for little else."""
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -43,4 +55,4 @@ def version(program: str, option: str = "--version") -> str:
         raise MissingToolError(f"{program} is not installed", hint="`pimu-build doctor` says how to install it")
     result = run([program, option], check=False)
     found = re.search(r"\d+(\.\d+)+[\w.+~-]*", (result.stdout + result.stderr).decode(errors="replace"))
-    return found[0] if found else "unknown"
+    return found[0].rstrip(".") if found else "unknown"

@@ -7,23 +7,20 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from builder import apt
 from builder.errors import ConfigurationError, DownloadError
 from builder.images import Importer, pin_of, request_of
-from builder.locks import held
-from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
+from builder.lock_file import locked, read_lock, write_lock
+from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical
 from builder.model.progress import Progress
 from builder.model.settings import AptSource, ImageSource
-from builder.room import told_when_full
 from builder.sources import Cache, Pin, fetch
 from builder.store import Store
 
-LOCK_FILE = "pimu.lock"
-_NO_STATUS = hashlib.sha256(b"").hexdigest()
 _REMEDY = "the package has left the mirror: `pimu-build lock --upgrade` takes its successor"
 
 
@@ -36,7 +33,7 @@ class Resolver:
         self.path, self._locked = lock_path, locked
         self._cache, self._store, self._progress, self.offline = cache, store, progress, offline
         self._writing = threading.Lock()
-        self.lock = _read(lock_path)
+        self.lock = read_lock(lock_path)
         self.used: dict[str, Resolution] = {}
         self.used_images: dict[str, LockedImage] = {}
 
@@ -72,6 +69,7 @@ class Resolver:
                     f"{self.path.name} has no answer for {name}", hint="run once without --offline to resolve it"
                 )
             self._progress.step("resolve", f"{name}: ask the archive")
+            before = self._before(name, request, sources)
             with self._store.workspace() as work:
                 resolution = apt.resolve(
                     request=request,
@@ -82,14 +80,17 @@ class Resolver:
                     work=work,
                     bootstrap=bootstrap,
                     keyrings=keyrings,
+                    kept={deb: self._cache.path(deb.sha256) for deb in before.debs} if before else None,
                 )
+            if before:
+                resolution = before.followed_by(resolution)
         self.keep(name, resolution)
         fetch(deb_pins(resolution, sources), self._cache, self._progress, offline=self.offline)
         return resolution
 
     def image(self, name: str, source: ImageSource, importer: Importer) -> LockedImage:
         """The published image of a base, in the cache: the locked one, else the one of the profile, which is then
-        confirmed and locked. Raises DownloadError."""
+        confirmed; `keep_image` locks it, when it has turned out to be one. Raises DownloadError."""
         locked = self.lock.get_image(name, request_of(source))
         if locked is None:
             self._refuse_news(name)
@@ -97,11 +98,25 @@ class Resolver:
         else:
             pin = replace(pin_of(name, source), size=locked.size)
             fetch([pin], self._cache, self._progress, offline=self.offline)
-        with self._writing:
-            self.used_images[name] = locked
-            if self.lock.images.get(name) != locked:
-                self._add_to_lock(lambda lock: lock.with_image(name, locked))
         return locked
+
+    def keep_image(self, name: str, image: LockedImage) -> None:
+        with self._writing:
+            self.used_images[name] = image
+            if self.lock.images.get(name) != image:
+                self._add_to_lock(lambda lock: lock.with_image(name, image))
+
+    def _before(self, name: str, request: str, sources: Sequence[AptSource]) -> Resolution | None:
+        """What was locked for the same packages on a base as it was then, so that a change of the base is not one of
+        all that is on it; in the cache, as apt is to see it. None where that is not to be had any longer."""
+        found = self.lock.resolutions.get(name)
+        if found is None or _without_status(found.request) != _without_status(request):
+            return None
+        try:
+            fetch(deb_pins(found, sources), self._cache, self._progress)
+        except DownloadError:
+            return None
+        return found
 
     def _refuse_news(self, name: str) -> None:
         if self._locked:
@@ -118,38 +133,42 @@ class Resolver:
             if self.lock.resolutions.get(name) != resolution:
                 self._add_to_lock(lambda lock: lock.with_resolution(name, resolution))
 
-    def _add_to_lock(self, add: Callable[[Lock], Lock]) -> None:
-        with _locked(self.path):
-            self.lock = add(_read(self.path))
-            _write(self.path, self.lock)
+    def require_tools(self, tools: Mapping[str, str]) -> None:
+        """Say which of the build host's programs, given with their versions, no locked image was made with.
 
-
-def upgrade(lock_path: Path, store: Store, progress: Progress) -> list[str]:
-    """Ask the archives anew for all that is locked. A line for each package that has changed.
-
-    What was resolved on top of a base (a role's packages) is forgotten: the next build resolves it on the new base.
-    """
-    old = _read(lock_path)
-    new = Lock({}, old.images)
-    for name, locked in old.resolutions.items():
-        request = json.loads(locked.request)
-        if request["status"] != _NO_STATUS:
-            continue
-        progress.step("resolve", f"{name}: ask the archive")
-        with store.workspace() as work:
-            resolution = apt.resolve(
-                request=locked.request,
-                sources=[AptSource.model_validate(source) for source in request["sources"]],
-                architecture=request["architecture"],
-                packages=request["packages"],
-                status=b"",
-                work=work,
-                bootstrap=request["bootstrap"],
+        Raises ConfigurationError where nothing but what is locked may be taken.
+        """
+        strangers = self.lock.strangers(tools)
+        if not strangers:
+            return
+        known = {name: " or ".join(self.lock.tools[name]) for name in strangers}
+        text = ", ".join(f"{name} {version} (locked: {known[name]})" for name, version in sorted(strangers.items()))
+        if self._locked:
+            raise ConfigurationError(
+                f"was made with other versions of programs than this machine's: {text}",
+                where=self.path.name,
+                hint="build without --locked; if the image is the same, `pimu-build lock --upgrade tools` locks both",
             )
-        new = new.with_resolution(name, resolution)
-    with _locked(lock_path):
-        _write(lock_path, new)
-    return list(_differences(old, new))
+        self._progress.step("tools", f"the image may have other bytes than with those of {self.path.name}: {text}")
+
+    def keep_tools(self, tools: Mapping[str, str]) -> None:
+        """Lock the versions of programs that nobody has locked yet."""
+        new = {name: version for name, version in tools.items() if name not in self.lock.tools}
+        if new and not self._locked:
+            with self._writing:
+                self._add_to_lock(lambda lock: lock.with_tools(new))
+
+    def _add_to_lock(self, add: Callable[[Lock], Lock]) -> None:
+        with locked(self.path):
+            self.lock = add(read_lock(self.path))
+            write_lock(self.path, self.lock)
+
+
+def _without_status(request: str) -> dict[str, Any]:
+    try:
+        return {key: value for key, value in json.loads(request).items() if key != "status"}
+    except (ValueError, AttributeError):
+        return {}
 
 
 def deb_pins(resolution: Resolution, sources: Sequence[AptSource]) -> list[Pin]:
@@ -161,38 +180,7 @@ def deb_pins(resolution: Resolution, sources: Sequence[AptSource]) -> list[Pin]:
 
 
 def _snapshots(deb: Deb, resolution: Resolution, sources: Sequence[AptSource]) -> Iterator[str]:
-    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(resolution.epoch))
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(deb.epoch or resolution.epoch))
     for source in sources:
         if source.uri.rstrip("/") == deb.archive:
             yield from (f"{url.replace('{timestamp}', timestamp)}/{deb.path}" for url in source.snapshots)
-
-
-def _differences(old: Lock, new: Lock) -> Iterator[str]:
-    for name in sorted(old.resolutions):
-        before = {deb.name: deb.version for deb in old.resolutions[name].debs}
-        if name not in new.resolutions:
-            yield f"{name}: to be resolved by the next build"
-            continue
-        after = {deb.name: deb.version for deb in new.resolutions[name].debs}
-        for package in sorted(before.keys() | after.keys()):
-            if before.get(package) != after.get(package):
-                yield f"{name}: {package} {before.get(package, '-')} -> {after.get(package, '-')}"
-
-
-def _locked(path: Path) -> AbstractContextManager[None]:
-    """Two builds may have an answer for the same lock at once; none may be lost."""
-    return held(path.with_name(f".{path.name}.lock"))
-
-
-def _read(path: Path) -> Lock:
-    return from_text(path.read_text(), path.name) if path.exists() else Lock()
-
-
-def _write(path: Path, lock: Lock) -> None:
-    fresh = path.with_name(f".{path.name}.new")  # one name: whoever holds the lock writes over what the killed left
-    with told_when_full(path.parent, "make room there: what was resolved is to be written into the lock"):
-        try:
-            fresh.write_text(to_text(lock))
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)

@@ -23,11 +23,12 @@ from builder.bake.pack import pack
 from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
 from builder.bases import Bakery, BaseLayer
 from builder.build import make_plans
+from builder.lock_file import LOCK_FILE
 from builder.model.lock import Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Silent
 from builder.project import Project
-from builder.resolve import LOCK_FILE, Resolver
+from builder.resolve import Resolver
 from builder.run import run
 from builder.sources import Cache
 from builder.store import Store

@@ -102,6 +102,6 @@ def _text(file: Path, default: str = "") -> str:
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:
-    """All but kernel locks, which stay as empty files, and what is known of an image before it is opened."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(".lock"))
-    return {str(path): path.read_bytes() for path in files}
+    """All but kernel locks, which stay as empty files."""
+    files = {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path: content for path, content in files.items() if content or not path.endswith(".lock")}

@@ -19,9 +19,10 @@ from builder.build import Built
 from builder.disk.golden import make_golden
 from builder.errors import DownloadError
 from builder.images import ImportedBase, Importer
+from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedImage
 from builder.model.progress import Silent
-from builder.resolve import LOCK_FILE, Resolver
+from builder.resolve import Resolver
 from builder.run import run
 from builder.sources import Cache
 from builder.store import Store

@@ -13,10 +13,10 @@ from builder import boot, cache, verify
 from builder.boot.ssh import Shell
 from builder.build import BuildOptions, Built, build
 from builder.errors import VerifyMismatchError
+from builder.lock_file import LOCK_FILE
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
-from builder.resolve import LOCK_FILE
 from tests.conftest import SHIPPED, copy_shipped
 from tests.loopback import Site
 from tests.mock_k3s import BINARY, MockK3s, k3s_server, releases

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import json
+import posixpath
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from builder import recipe
 from builder.errors import ConfigurationError, DownloadError
 from builder.images import Importer
 from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Silent
 from builder.model.settings import AptSource, ImageSource, Signer
-from builder.resolve import Resolver
+from builder.project import Project
+from builder.resolve import Resolver, deb_pins
 from builder.sources import Cache
 from builder.store import Store
+from tests.conftest import SHIPPED
 from tests.loopback import serving
 
 SOURCE = AptSource(uri="http://127.0.0.1:1/debian", suites=("trixie",), components=("main",), keyring="/none.gpg")
@@ -65,6 +73,134 @@ def test_images_are_locked_beside_packages() -> None:
     assert again.get_image("raspios-trixie", "{}") == IMAGE
     assert again.get_image("raspios-trixie", '{"sha256":"another"}') is None
     assert again.with_resolution("x", lock().resolutions["base"]).images == again.images
+
+
+def test_tools_are_locked_by_all_their_versions_that_make_the_same() -> None:
+    made = lock().with_tools({"mke2fs": "1.47.2", "tar": "1.34"}).with_tools({"tar": "1.35"})
+    again = from_text(to_text(made), "pimu.lock")
+    assert again.tools == {"mke2fs": ("1.47.2",), "tar": ("1.34", "1.35")}
+    assert '\n    "mke2fs": ["1.47.2"],\n    "tar": ["1.34", "1.35"]\n' in to_text(made)
+    here = {"mke2fs": "1.47.4", "tar": "1.35", "qemu-img": "10.0"}
+    assert again.strangers(here) == {"mke2fs": "1.47.4"}  # of qemu-img nothing is said
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step(self, name: str, text: str) -> None:
+        self.lines.append(f"{name} {text}")
+
+
+def test_another_version_of_a_tool_is_told_and_refused_when_locked(tmp_path: Path) -> None:
+    path, cache, store, told = tmp_path / "pimu.lock", Cache(tmp_path / "cache"), Store(tmp_path / "cache"), Told()
+    path.write_text(before := to_text(lock().with_tools({"mke2fs": "1.47.2", "tar": "1.34"})))
+    here = {"mke2fs": "1.47.4", "tar": "1.34", "dpkg": "1.22"}
+
+    resolver = Resolver(path, cache, store, told, offline=True)
+    resolver.require_tools(here)
+    said = "mke2fs 1.47.4 (locked: 1.47.2)"
+    assert told.lines == [f"tools the image may have other bytes than with those of pimu.lock: {said}"]
+
+    strict = Resolver(path, cache, store, told, offline=True, locked=True)
+    with pytest.raises(ConfigurationError) as caught:
+        strict.require_tools(here)
+    assert str(caught.value) == (
+        f"pimu.lock: was made with other versions of programs than this machine's: {said}\n"
+        "  build without --locked; if the image is the same, `pimu-build lock --upgrade tools` locks both"
+    )
+    strict.keep_tools(here)
+    assert path.read_text() == before
+
+    resolver.keep_tools(here)
+    assert from_text(path.read_text(), "").tools == {"dpkg": ("1.22",), "mke2fs": ("1.47.2",), "tar": ("1.34",)}
+
+
+def test_every_program_whose_version_is_in_a_cache_key_is_locked() -> None:
+    asked = {
+        (word.elts[0].value, word.elts[1].value)
+        for path in (SHIPPED / "builder").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "recipe.versions"
+        for word in node.args
+        if isinstance(word, ast.Tuple)
+        and isinstance(word.elts[0], ast.Constant)
+        and isinstance(word.elts[1], ast.Constant)
+    }
+    assert asked == set(recipe.SHAPING)
+
+
+def test_a_package_of_another_day_is_looked_for_on_that_days_snapshot() -> None:
+    newer = replace(deb("nmon"), epoch=1_700_086_400)
+    source = SOURCE.model_copy(update={"uri": newer.archive, "snapshots": ("http://old/{timestamp}",)})
+    old, new = deb_pins(Resolution("{}", 1_700_000_000, (deb("zstd"), newer)), [source])
+    assert old.mirrors == ("http://old/20231114T221320Z/pool/main/zstd.deb",)
+    assert new.mirrors == ("http://old/20231115T221320Z/pool/main/nmon.deb",)
+    text = to_text(Lock({"x": Resolution("{}", 7, (newer, deb("zstd")))}))
+    assert text.count('"epoch":') == 1 + 1  # the resolution's and one package's
+    assert from_text(text, "").resolutions["x"].debs == (newer, deb("zstd"))
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+Run = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def locked_image(project_folder: Path) -> str:
+    """What raspios-trixie is pinned to, with a lock of an older pin; the host's tools are locked."""
+    source = Project(project_folder).base("raspios-trixie").source
+    assert isinstance(source, ImageSource)
+    made = Lock({"raspios-trixie arm64 packages 0123": Resolution('{"status":"1"}', 7, (deb("nmon"),))})
+    made = made.with_image("raspios-trixie", IMAGE).with_tools(recipe.shaping_tools())
+    (project_folder / "pimu.lock").write_text(to_text(made))
+    return f"{posixpath.basename(source.urls[0])} (sha256 {source.sha256[:12]}...)"
+
+
+@pytest.mark.disk
+def test_an_image_whose_pin_has_changed_is_a_difference(
+    pimu: Run, project_folder: Path, locked_image: str, capsys: Output
+) -> None:
+    """It and what is on it are left to the next build."""
+    assert pimu("lock", "--upgrade", "raspios-trixie", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "name": "raspios-trixie arm64 packages 0123",
+            "what": "packages",
+            "old": "1 locked",
+            "new": "what the next build finds",
+        },
+        {"name": "raspios-trixie", "what": "image", "old": "i.img.xz (sha256 aaaaaaaaaaaa...)", "new": locked_image},
+    ]
+    assert from_text((project_folder / "pimu.lock").read_text(), "").resolutions == {}
+    assert pimu("lock", "--upgrade", "tools") == 0
+    assert capsys.readouterr().out == "pimu.lock: the archives have nothing newer\n"
+
+
+@pytest.mark.disk
+def test_this_machines_tools_are_added(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    path = project_folder / "pimu.lock"
+    path.write_text(to_text(Lock().with_tools({**recipe.shaping_tools(), "mke2fs": "1.40"})))
+    assert pimu("lock", "--upgrade", "tools") == 0
+    here = recipe.shaping_tools()["mke2fs"]
+    assert capsys.readouterr().out == f"tools: mke2fs 1.40 -> 1.40, {here}\n"
+    assert pimu("lock") == 0
+    assert f"mke2fs 1.40 or {here}, mkfs.fat" in capsys.readouterr().out
+    assert pimu("lock", "--json") == 0
+    (tools,) = json.loads(capsys.readouterr().out)
+    assert tools["versions"]["mke2fs"] == ["1.40", here]
+
+
+def test_names_are_for_an_upgrade(pimu: Run, capsys: Output) -> None:
+    assert pimu("lock", "nano") == 2
+    assert "NAMEs are for --upgrade" in capsys.readouterr().err
+
+
+def test_a_lock_that_is_no_text_is_told(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    (project_folder / "pimu.lock").write_bytes(b"\xff\xfe")
+    assert pimu("lock") == pimu("fetch") == 3
+    assert "pimu.lock: is not a lock file" in capsys.readouterr().err
 
 
 def test_locked_takes_nothing_new(tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def entries_lines(entries: Iterable[Entry]) -> Iterator[str]:
     yield f"{size(total):>9}  in all"
 
 
+def lock_data(lock: Lock) -> Iterator[dict[str, Any]]:
+    for name, resolution in sorted(lock.resolutions.items()):
+        packages = {deb.name: deb.version for deb in sorted(resolution.debs)}
+        yield {"name": name, "kind": "packages", "epoch": resolution.epoch, "packages": packages}
+    for name, image in sorted(lock.images.items()):
+        facts = {"url": image.url, "sha256": image.sha256, "size": image.size, "signed_by": image.signed_by}
+        yield {"name": name, "kind": "image", **facts}
+    if lock.tools:
+        yield {
+            "name": "tools",
+            "kind": "tools",
+            "versions": {name: list(lock.tools[name]) for name in sorted(lock.tools)},
+        }
+
+
 def lock_lines(lock: Lock) -> Iterator[str]:
     for name, resolution in sorted(lock.resolutions.items()):
         when = datetime.fromtimestamp(resolution.epoch, UTC).date()
@@ -133,6 +148,9 @@ def lock_lines(lock: Lock) -> Iterator[str]:
     for name, image in sorted(lock.images.items()):
         signed = f"signed by {image.signed_by[-16:]}" if image.signed_by else "as pinned"
         yield f"{name:40}  {'image':>13}  {size(image.size):>9}  {signed}"
+    if lock.tools:
+        versions = ", ".join(f"{name} {' or '.join(lock.tools[name])}" for name in sorted(lock.tools))
+        yield f"{'tools':40}  {versions}"
 
 
 def size(count: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -20,9 +21,8 @@ from builder.cli.group import (
 )
 from builder.cli.terminal import Terminal
 from builder.errors import DownloadError, MissingToolError
-from builder.model.lock import Lock, from_text
+from builder.lock_file import LOCK_FILE, read_lock
 from builder.prefetch import prefetch
-from builder.resolve import LOCK_FILE
 
 
 @click.command("doctor")
@@ -117,21 +117,31 @@ def fetch_command(ctx: click.Context, /, *, base: str | None, files: tuple[Path,
 
 
 @click.command("lock")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--upgrade", is_flag=True, help="Take what the archives have now, and tell what has changed.")
 @project_option
+@json_option
 @verbosity_options
 @click.pass_context
-def lock_command(ctx: click.Context, /, *, upgrade: bool, project: Path) -> None:
+def lock_command(ctx: click.Context, /, *, names: tuple[str, ...], upgrade: bool, project: Path, as_json: bool) -> None:
     """Show or renew pimu.lock: what exactly is fetched.
 
-    Name, version and sha256 of every package; the first build writes it, later ones obey it.
+    Name, version and sha256 of every package; the first build writes it, later ones obey it. With --upgrade, NAMEs are
+    what is to be renewed, and the rest stays: packages, or what this command lists (its first words are enough).
+    `tools` adds the versions of this machine's programs to those that make the same image.
     """
+    if names and not upgrade:
+        raise click.UsageError("NAMEs are for --upgrade", ctx)
     folder, path = open_project(ctx, project), project / LOCK_FILE
     if upgrade:
-        changes = relock(folder, cache.default_root(), ctx.ensure_object(Terminal))
-        click.echo("\n".join(changes) or f"{path}: the archives have nothing newer")
+        changes = relock(folder, names, cache.default_root(), ctx.ensure_object(Terminal))
+        lines = [change.describe() for change in changes] or [f"{path}: the archives have nothing newer"]
+        click.echo(json.dumps(list(map(asdict, changes)), indent=2) if as_json else "\n".join(lines))
+        return
+    lock = read_lock(path)
+    if as_json:
+        click.echo(json.dumps(list(texts.lock_data(lock)), indent=2))
     else:
-        lock = from_text(path.read_text("utf-8"), LOCK_FILE) if path.exists() else Lock()
         click.echo("\n".join(texts.lock_lines(lock)) or f"{path}: nothing is locked yet")
 
 

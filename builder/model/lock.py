@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from builder.errors import ConfigurationError
 
 VERSION = 1
+REMEDY = "remove it; the next build writes it anew"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deb:
-    """A .deb of an archive: `{archive}/{path}` is its URL, `size` bytes, `sha256` in hexadecimal."""
+    """A .deb of an archive: `{archive}/{path}` is its URL, `size` bytes, `sha256` in hexadecimal. `epoch`: when the
+    archive had it, in seconds; 0 where that is the resolution's time."""
 
     name: str
     version: str
@@ -23,6 +25,7 @@ class Deb:
     path: str
     sha256: str
     size: int
+    epoch: int = 0
 
     @property
     def url(self) -> str:
@@ -31,13 +34,20 @@ class Deb:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer to one `request` (canonical JSON). `epoch`: seconds, the newest Release file's date; `essential`:
-    the names to be extracted before dpkg can work in an empty tree."""
+    """The answer to one `request` (canonical JSON). `epoch`: seconds, the newest Release file's date when all of it was
+    resolved; `essential`: the names to be extracted before dpkg can work in an empty tree."""
 
     request: str
     epoch: int
     debs: tuple[Deb, ...]
     essential: tuple[str, ...] = ()
+
+    def followed_by(self, newer: Resolution) -> Resolution:
+        """`newer`, as of this one's time: what it has not changed bears the same times in an image."""
+        known = set(self.debs)
+        came = newer.epoch if newer.epoch != self.epoch else 0
+        debs = tuple(deb if deb in known else replace(deb, epoch=came) for deb in newer.debs)
+        return replace(newer, epoch=self.epoch, debs=debs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +66,11 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
+    """`tools`: the versions of each program that is known to make the same bytes of all this."""
+
     resolutions: Mapping[str, Resolution] = field(default_factory=dict)
     images: Mapping[str, LockedImage] = field(default_factory=dict)
+    tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def get(self, name: str, request: str) -> Resolution | None:
         """The locked answer, unless the profiles have asked for something else since."""
@@ -65,14 +78,30 @@ class Lock:
         return found if found is not None and found.request == request else None
 
     def with_resolution(self, name: str, resolution: Resolution) -> Lock:
-        return Lock({**self.resolutions, name: resolution}, self.images)
+        return replace(self, resolutions={**self.resolutions, name: resolution})
+
+    def without(self, *names: str) -> Lock:
+        """Less what has these names: the next build asks for it anew."""
+        return replace(
+            self,
+            resolutions={name: one for name, one in self.resolutions.items() if name not in names},
+            images={name: one for name, one in self.images.items() if name not in names},
+        )
 
     def get_image(self, name: str, request: str) -> LockedImage | None:
         found = self.images.get(name)
         return found if found is not None and found.request == request else None
 
     def with_image(self, name: str, image: LockedImage) -> Lock:
-        return Lock(self.resolutions, {**self.images, name: image})
+        return replace(self, images={**self.images, name: image})
+
+    def strangers(self, tools: Mapping[str, str]) -> dict[str, str]:
+        """Of programs and their versions those that are locked with other versions only."""
+        return {name: version for name, version in tools.items() if version not in self.tools.get(name, (version,))}
+
+    def with_tools(self, tools: Mapping[str, str]) -> Lock:
+        added = {name: tuple(sorted({*self.tools.get(name, ()), version})) for name, version in tools.items()}
+        return replace(self, tools={**self.tools, **added})
 
 
 def canonical(value: object) -> str:
@@ -80,11 +109,23 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def deb_data(deb: Deb) -> dict[str, Any]:
+    data = asdict(deb)
+    return data if deb.epoch else {key: value for key, value in data.items() if key != "epoch"}
+
+
+def as_data(locked: Resolution | LockedImage) -> dict[str, Any]:
+    """Plain data, in the words of the lock's text."""
+    if isinstance(locked, LockedImage):
+        return asdict(locked)
+    return {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
+
+
 def to_text(lock: Lock) -> str:
     parts = []
     for name in sorted(lock.resolutions):
         resolution = lock.resolutions[name]
-        debs = ",\n".join(f"        {canonical(asdict(deb))}" for deb in sorted(resolution.debs))
+        debs = ",\n".join(f"        {canonical(deb_data(deb))}" for deb in sorted(resolution.debs))
         parts.append(
             f"    {json.dumps(name)}: {{\n"
             f'      "request": {json.dumps(resolution.request)},\n'
@@ -96,8 +137,10 @@ def to_text(lock: Lock) -> str:
         f"    {json.dumps(name)}: {json.dumps(asdict(lock.images[name]), indent=6, sort_keys=True)[:-1]}    }}"
         for name in sorted(lock.images)
     )
-    body = ",\n".join(parts)
-    return f'{{\n  "version": {VERSION},\n  "images": {{\n{images}\n  }},\n  "resolutions": {{\n{body}\n  }}\n}}\n'
+    tools = ",\n".join(f"    {json.dumps(name)}: {json.dumps(sorted(lock.tools[name]))}" for name in sorted(lock.tools))
+    rooms = {"tools": tools, "images": images, "resolutions": ",\n".join(parts)}
+    body = ",\n".join(f'  "{room}": {{\n{text}\n  }}' for room, text in rooms.items())
+    return f'{{\n  "version": {VERSION},\n{body}\n}}\n'
 
 
 def from_text(text: str, where: str) -> Lock:
@@ -108,7 +151,7 @@ def from_text(text: str, where: str) -> Lock:
             raise ConfigurationError(
                 f"is a lock of version {data['version']}, not {VERSION}",
                 where=where,
-                hint="remove it; the next build writes it anew",
+                hint=REMEDY,
             )
         return Lock(
             {
@@ -121,8 +164,7 @@ def from_text(text: str, where: str) -> Lock:
                 for name, entry in data["resolutions"].items()
             },
             {name: LockedImage(**entry) for name, entry in data.get("images", {}).items()},
+            {name: tuple(map(str, versions)) for name, versions in data.get("tools", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise ConfigurationError(
-            f"is not a lock file ({broken})", where=where, hint="remove it; the next build writes it anew"
-        ) from broken
+        raise ConfigurationError(f"is not a lock file ({broken})", where=where, hint=REMEDY) from broken

@@ -17,12 +17,13 @@ from builder import cache, recipe
 from builder.bake import ROOT_TAR
 from builder.bases import Bakery
 from builder.disk import ext4, fat, mbr
+from builder.lock_file import LOCK_FILE
 from builder.model.edits import Symlink, WriteFile
 from builder.model.progress import Progress, Silent
 from builder.model.settings import Base
 from builder.plan import make_plan
 from builder.project import Project
-from builder.resolve import LOCK_FILE, Resolver
+from builder.resolve import Resolver
 from builder.run import run
 from builder.sources import Cache
 from builder.store import Store

@@ -1,0 +1,190 @@
+"""Renew pimu.lock, all of it or what has a name, and tell what has changed."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import posixpath
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import apt, recipe
+from builder.bake import DPKG_STATUS
+from builder.errors import ConfigurationError
+from builder.images import KEYRINGS, request_of
+from builder.lock_file import LOCK_FILE, locked, read_lock, write_lock
+from builder.model.lock import Lock, LockedImage, Resolution
+from builder.model.progress import Progress
+from builder.model.settings import AptSource, ImageSource
+from builder.resolve import deb_pins
+from builder.sources import Cache, fetch
+from builder.sources.cache import sha256_of
+from builder.store import Store
+
+TOOLS = "tools"
+"""What the programs of the build host are called together, where a name is asked for."""
+
+_NO_STATUS = hashlib.sha256(b"").hexdigest()
+_LATER = "what the next build finds"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Of the locked thing `name`: a package's version, an image, a program's versions; None where there is none."""
+
+    name: str
+    what: str
+    old: str | None
+    new: str | None
+
+    def describe(self) -> str:
+        return f"{self.name}: {self.what} {self.old or '-'} -> {self.new or '-'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relocker:
+    """`images` are the published images that the profiles pin, by base; `archives` all archives that they name."""
+
+    path: Path
+    cache: Cache
+    store: Store
+    progress: Progress
+    images: Mapping[str, ImageSource]
+    archives: Sequence[AptSource]
+
+    def upgrade(self, names: Collection[str] = ()) -> list[Change]:
+        """Ask the archives anew for all that is locked, or for what is named: locked things, packages, `tools`.
+
+        What a base's change takes with it (a role's packages were resolved on the base as it was) is left to the next
+        build. Raises ConfigurationError for a name that nothing has, DownloadError, BuildError.
+        """
+        old = read_lock(self.path)
+        things, packages = _chosen(old, names)
+        new = self._without_old_pins(old, things)
+        for name, resolution in sorted(old.resolutions.items(), key=lambda item: _is_on_a_base(item[1])):
+            if name not in new.resolutions:
+                continue  # its base has changed
+            only = None if name in things else packages & {deb.name for deb in resolution.debs}
+            if only is None or only:
+                new = self._renewed(new, name, resolution, only)
+        if TOOLS in things:
+            new = new.with_tools(recipe.shaping_tools())
+        with locked(self.path):
+            write_lock(self.path, new)
+        return list(_changes(old, new, self.images))
+
+    def _without_old_pins(self, lock: Lock, things: Collection[str]) -> Lock:
+        """Less the images that the profiles pin no longer, and what is on them."""
+        pins = {name: request_of(source) for name, source in self.images.items()}
+        for name, image in lock.images.items():
+            if name in things and pins.get(name) != image.request:
+                lock = lock.without(name, *_on_top(lock, name))
+        return lock
+
+    def _renewed(self, lock: Lock, name: str, resolution: Resolution, only: Collection[str] | None) -> Lock:
+        layer = self._layer_below(resolution)
+        if layer is None and _is_on_a_base(resolution):
+            if only is None:
+                return lock.without(name)
+            raise ConfigurationError(
+                f"{', '.join(sorted(only))} cannot be renewed alone: what {name} is installed on is not in the cache",
+                where=LOCK_FILE,
+                hint=f"build once, or renew all of it: pimu-build lock --upgrade '{name}'",
+            )
+        found = self._resolve(name, resolution, layer, only)
+        if found == resolution:
+            return lock
+        if only is None:
+            lock = lock.without(*_on_top(lock, name))
+        return lock.with_resolution(name, found)
+
+    def _resolve(
+        self, name: str, resolution: Resolution, layer: Path | None, only: Collection[str] | None
+    ) -> Resolution:
+        request: dict[str, Any] = json.loads(resolution.request)
+        stays = [] if only is None else [deb for deb in resolution.debs if deb.name not in only]
+        sources = [AptSource.model_validate(source) for source in request["sources"]]
+        if stays:
+            pins = [
+                pin
+                for pin, deb in zip(deb_pins(resolution, self.archives), resolution.debs, strict=True)
+                if deb in stays
+            ]
+            fetch(pins, self.cache, self.progress)
+        self.progress.step("resolve", f"{name}: ask the archive")
+        with self.store.workspace() as work:
+            found = apt.resolve(
+                request=resolution.request,
+                sources=sources,
+                architecture=request["architecture"],
+                packages=request["packages"],
+                status=(layer / DPKG_STATUS).read_bytes() if layer else b"",
+                work=work,
+                bootstrap=request["bootstrap"],
+                keyrings={file.name: file for file in (layer / KEYRINGS).glob("*")} if layer else None,
+                kept={deb: self.cache.path(deb.sha256) for deb in stays},
+            )
+        return resolution.followed_by(found) if stays else found
+
+    def _layer_below(self, resolution: Resolution) -> Path | None:
+        """The layer that has the dpkg status of the request, where there is one and the cache has it."""
+        if not _is_on_a_base(resolution):
+            return None
+        status = json.loads(resolution.request)["status"]
+        layers = (file.parent for file in (self.store.root / "layers").glob(f"*/{DPKG_STATUS}"))
+        return next((layer for layer in layers if sha256_of(layer / DPKG_STATUS) == status), None)
+
+
+def _is_on_a_base(resolution: Resolution) -> bool:
+    return bool(json.loads(resolution.request)["status"] != _NO_STATUS)
+
+
+def _on_top(lock: Lock, name: str) -> list[str]:
+    """Of a base's name, or of the system's that it is: what is installed on it."""
+    return [other for other in lock.resolutions if other.startswith(f"{name} ") and " packages " in other]
+
+
+def _chosen(lock: Lock, names: Collection[str]) -> tuple[set[str], set[str]]:
+    """Locked things, and packages to be renewed wherever they are. A thing's first words are enough."""
+    known = {*lock.resolutions, *lock.images, TOOLS}
+    debs = {deb.name for resolution in lock.resolutions.values() for deb in resolution.debs}
+    if not names:
+        return known, set()
+    things, packages = set(), set()
+    for name in names:
+        found = {thing for thing in known if thing == name or thing.startswith(f"{name} ")}
+        if not found and name not in debs:
+            close = difflib.get_close_matches(
+                name, [*known, *(thing.rpartition(" ")[0] for thing in known), *debs], n=1
+            )
+            hint = f"did you mean {close[0]}?" if close else "`pimu-build lock` lists what is locked"
+            raise ConfigurationError(f"{name} is neither locked nor a package of what is", where=LOCK_FILE, hint=hint)
+        things |= found
+        packages |= set() if found else {name}
+    return things, packages
+
+
+def _changes(old: Lock, new: Lock, images: Mapping[str, ImageSource]) -> Iterator[Change]:
+    for name in sorted(old.resolutions):
+        before = {deb.name: deb.version for deb in old.resolutions[name].debs}
+        if name not in new.resolutions:
+            yield Change(name, "packages", f"{len(before)} locked", _LATER)
+            continue
+        after = {deb.name: deb.version for deb in new.resolutions[name].debs}
+        for package in sorted(before.keys() | after.keys()):
+            if before.get(package) != after.get(package):
+                yield Change(name, package, before.get(package), after.get(package))
+    for name in sorted(old.images.keys() - new.images.keys()):
+        source = images.get(name)
+        yield Change(name, "image", _called(old.images[name]), _called(source) if source else None)
+    for tool in sorted(new.tools):
+        if old.tools.get(tool) != new.tools[tool]:
+            yield Change(TOOLS, tool, ", ".join(old.tools.get(tool, ())) or None, ", ".join(new.tools[tool]))
+
+
+def _called(image: LockedImage | ImageSource) -> str:
+    url = image.url if isinstance(image, LockedImage) else image.urls[0]
+    return f"{posixpath.basename(url)} (sha256 {image.sha256[:12]}...)"
