@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from builder import apt, recipe
 from builder.bake import DPKG_STATUS
 from builder.errors import ConfigurationError
 from builder.images import KEYRINGS, request_of
 from builder.lock_file import LOCK_FILE, locked, read_lock, write_lock
-from builder.model.lock import Lock, LockedImage, Resolution
+from builder.model.lock import REMEDY, Lock, LockedImage, Resolution
 from builder.model.progress import Progress
 from builder.model.settings import AptSource, ImageSource
+from builder.model.values import Sha256
 from builder.resolve import deb_pins
 from builder.sources import Cache, fetch
 from builder.sources.cache import sha256_of
@@ -26,6 +27,28 @@ from builder.store import Store
 
 TOOLS = "tools"
 """What the programs of the build host are called together, where a name is asked for."""
+
+
+class _Request(BaseModel):
+    """What a resolution answers: the value of its `request`."""
+
+    sources: tuple[AptSource, ...]
+    architecture: str
+    packages: tuple[str, ...]
+    status: Sha256
+    bootstrap: bool
+
+    @classmethod
+    def of(cls, resolution: Resolution) -> _Request:
+        try:
+            return cls.model_validate_json(resolution.request)
+        except ValidationError as broken:
+            raise ConfigurationError("is not a lock file (request)", where=LOCK_FILE, hint=REMEDY) from broken
+
+    @property
+    def is_on_a_base(self) -> bool:
+        return self.status != _NO_STATUS
+
 
 _NO_STATUS = hashlib.sha256(b"").hexdigest()
 _LATER = "what the next build finds"
@@ -64,7 +87,7 @@ class Relocker:
         old = read_lock(self.path)
         things, packages = _chosen(old, names)
         new = self._without_old_pins(old, things)
-        for name, resolution in sorted(old.resolutions.items(), key=lambda item: _is_on_a_base(item[1])):
+        for name, resolution in sorted(old.resolutions.items(), key=lambda item: _Request.of(item[1]).is_on_a_base):
             if name not in new.resolutions:
                 continue  # its base has changed
             only = None if name in things else packages & {deb.name for deb in resolution.debs}
@@ -85,8 +108,9 @@ class Relocker:
         return lock
 
     def _renewed(self, lock: Lock, name: str, resolution: Resolution, only: Collection[str] | None) -> Lock:
-        layer = self._layer_below(resolution)
-        if layer is None and _is_on_a_base(resolution):
+        request = _Request.of(resolution)
+        layer = self._layer_below(request)
+        if layer is None and request.is_on_a_base:
             if only is None:
                 return lock.without(name)
             raise ConfigurationError(
@@ -104,9 +128,8 @@ class Relocker:
     def _resolve(
         self, name: str, resolution: Resolution, layer: Path | None, only: Collection[str] | None
     ) -> Resolution:
-        request: dict[str, Any] = json.loads(resolution.request)
+        request = _Request.of(resolution)
         stays = [] if only is None else [deb for deb in resolution.debs if deb.name not in only]
-        sources = [AptSource.model_validate(source) for source in request["sources"]]
         if stays:
             pins = [
                 pin
@@ -118,28 +141,23 @@ class Relocker:
         with self.store.workspace() as work:
             found = apt.resolve(
                 request=resolution.request,
-                sources=sources,
-                architecture=request["architecture"],
-                packages=request["packages"],
+                sources=request.sources,
+                architecture=request.architecture,
+                packages=request.packages,
                 status=(layer / DPKG_STATUS).read_bytes() if layer else b"",
                 work=work,
-                bootstrap=request["bootstrap"],
+                bootstrap=request.bootstrap,
                 keyrings={file.name: file for file in (layer / KEYRINGS).glob("*")} if layer else None,
                 kept={deb: self.cache.path(deb.sha256) for deb in stays},
             )
         return resolution.followed_by(found) if stays else found
 
-    def _layer_below(self, resolution: Resolution) -> Path | None:
+    def _layer_below(self, request: _Request) -> Path | None:
         """The layer that has the dpkg status of the request, where there is one and the cache has it."""
-        if not _is_on_a_base(resolution):
+        if not request.is_on_a_base:
             return None
-        status = json.loads(resolution.request)["status"]
         layers = (file.parent for file in (self.store.root / "layers").glob(f"*/{DPKG_STATUS}"))
-        return next((layer for layer in layers if sha256_of(layer / DPKG_STATUS) == status), None)
-
-
-def _is_on_a_base(resolution: Resolution) -> bool:
-    return bool(json.loads(resolution.request)["status"] != _NO_STATUS)
+        return next((layer for layer in layers if sha256_of(layer / DPKG_STATUS) == request.status), None)
 
 
 def _on_top(lock: Lock, name: str) -> list[str]:

@@ -41,6 +41,11 @@ def deb(name: str, version: str = "1:2.0~rc1-3+b1") -> Deb:
     return Deb(name, version, "arm64", "http://deb.debian.org/debian", f"pool/main/{name}.deb", "a" * 64, 1234)
 
 
+REQUEST = canonical(
+    {"sources": [], "architecture": "arm64", "packages": ["nmon"], "status": "b" * 64, "bootstrap": False}
+)
+
+
 def lock() -> Lock:
     essential = ("dpkg", "base-files")
     return Lock(
@@ -152,7 +157,7 @@ def locked_image(project_folder: Path) -> str:
     """What raspios-trixie is pinned to, with a lock of an older pin; the host's tools are locked."""
     source = Project(project_folder).base("raspios-trixie").source
     assert isinstance(source, ImageSource)
-    made = Lock({"raspios-trixie arm64 packages 0123": Resolution('{"status":"1"}', 7, (deb("nmon"),))})
+    made = Lock({"raspios-trixie arm64 packages 0123": Resolution(REQUEST, 7, (deb("nmon"),))})
     made = made.with_image("raspios-trixie", IMAGE).with_tools(recipe.shaping_tools())
     (project_folder / "pimu.lock").write_text(to_text(made))
     return f"{posixpath.basename(source.urls[0])} (sha256 {source.sha256[:12]}...)"
@@ -190,6 +195,12 @@ def test_this_machines_tools_are_added(pimu: Run, project_folder: Path, capsys: 
     assert pimu("lock", "--json") == 0
     (tools,) = json.loads(capsys.readouterr().out)
     assert tools["versions"]["mke2fs"] == ["1.40", here]
+
+
+def test_a_request_that_is_none_is_told(pimu: Run, project_folder: Path, capsys: Output) -> None:
+    (project_folder / "pimu.lock").write_text(to_text(lock()))
+    assert pimu("lock", "--upgrade") == 3
+    assert "pimu.lock: is not a lock file (request)" in capsys.readouterr().err
 
 
 def test_names_are_for_an_upgrade(pimu: Run, capsys: Output) -> None:
@@ -270,6 +281,9 @@ def test_one_package_is_one_line() -> None:
         (to_text(lock()).replace('"epoch": 7', '"epoch": "today"'), "is not a lock file"),
         (to_text(lock()).replace('"sha256":', '"md5":'), "is not a lock file"),
         (to_text(lock())[:-40], "is not a lock file"),
+        (to_text(lock()).replace("a" * 64, "../" * 20), "is not a lock file (resolutions.base.debs.0.sha256: String"),
+        (to_text(lock()).replace('"epoch": 7', '"epoch": 1e400'), "is not a lock file (resolutions.worker.epoch: "),
+        ("[" * 100_000, "is not a lock file"),
     ],
 )
 def test_what_is_not_a_lock_is_an_error_that_says_what_to_do(text: str, said: str) -> None:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from builder.errors import ConfigurationError
+from builder.model.values import Sha256
+
+Count = Annotated[int, Field(ge=0)]
+Time = Annotated[int, Field(ge=0, lt=1 << 33)]
 
 VERSION = 1
 REMEDY = "remove it; the next build writes it anew"
@@ -23,9 +29,9 @@ class Deb:
     architecture: str
     archive: str
     path: str
-    sha256: str
-    size: int
-    epoch: int = 0
+    sha256: Sha256
+    size: Count
+    epoch: Time = 0
 
     @property
     def url(self) -> str:
@@ -38,7 +44,7 @@ class Resolution:
     resolved; `essential`: the names to be extracted before dpkg can work in an empty tree."""
 
     request: str
-    epoch: int
+    epoch: Time
     debs: tuple[Deb, ...]
     essential: tuple[str, ...] = ()
 
@@ -57,10 +63,10 @@ class LockedImage:
 
     request: str
     url: str
-    sha256: str
-    size: int
-    extracted_sha256: str
-    extracted_size: int
+    sha256: Sha256
+    size: Count
+    extracted_sha256: Sha256
+    extracted_size: Count
     signed_by: str
 
 
@@ -143,28 +149,25 @@ def to_text(lock: Lock) -> str:
     return f'{{\n  "version": {VERSION},\n{body}\n}}\n'
 
 
+class _Text(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1]
+    resolutions: dict[str, Resolution]
+    images: dict[str, LockedImage] = {}
+    tools: dict[str, tuple[str, ...]] = {}
+
+
 def from_text(text: str, where: str) -> Lock:
     """Raises ConfigurationError when the text is not a lock of this version."""
     try:
-        data: dict[str, Any] = json.loads(text)
-        if data["version"] != VERSION:
-            raise ConfigurationError(
-                f"is a lock of version {data['version']}, not {VERSION}",
-                where=where,
-                hint=REMEDY,
-            )
-        return Lock(
-            {
-                name: Resolution(
-                    request=entry["request"],
-                    epoch=int(entry["epoch"]),
-                    debs=tuple(Deb(**deb) for deb in entry["debs"]),
-                    essential=tuple(entry["essential"]),
-                )
-                for name, entry in data["resolutions"].items()
-            },
-            {name: LockedImage(**entry) for name, entry in data.get("images", {}).items()},
-            {name: tuple(map(str, versions)) for name, versions in data.get("tools", {}).items()},
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as broken:
-        raise ConfigurationError(f"is not a lock file ({broken})", where=where, hint=REMEDY) from broken
+        read = _Text.model_validate_json(text)
+    except ValidationError as broken:
+        first = broken.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        if key == "version" and first["type"] != "missing":
+            reason = f"is a lock of version {first['input']}, not {VERSION}"
+        else:
+            reason = f"is not a lock file ({f'{key}: ' if key else ''}{first['msg']})"
+        raise ConfigurationError(reason, where=where, hint=REMEDY) from broken
+    return Lock(read.resolutions, read.images, read.tools)
