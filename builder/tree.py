@@ -266,7 +266,7 @@ def _entry(layer: Path, member: tarfile.TarInfo) -> Entry:
         member.gid,
         int(member.mtime),
         size=size,
-        target=member.linkname,
+        target=member.linkname if member.issym() else "",
         content=lambda: io.BufferedReader(Slice(layer, start, size), 1 << 20),
         xattrs={name: value for name, value in member.pax_headers.items() if name in _XATTRS},
     )

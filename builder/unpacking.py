@@ -4,8 +4,11 @@ unpacks to more than its pin says is not unpacked.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +23,16 @@ from builder.run import PIPE, kill, start
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _MOST = 64 << 30
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
 _HINT = "the file is the one that its base's profile pins: pin another one there"
 _MAGICS = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
 _COMMANDS = {
@@ -85,7 +98,11 @@ def _member(packed: IO[bytes], where: str) -> Iterator[IO[bytes]]:
                 raise DownloadError(f"holds {len(images)} images", where=where, hint=_HINT)
             with archive.open(images[0]) as stream:
                 yield stream
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as broken:
+    except OSError as broken:
+        if broken.errno != errno.EINVAL:  # a position before the file's beginning
+            raise
+        raise DownloadError("is damaged: no zip", where=where, hint=_HINT) from broken
+    except _DAMAGE as broken:
         raise DownloadError(f"is damaged: {broken}", where=where, hint=_HINT) from broken
 
 

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from builder.errors import BuildError
 from builder.run import run
 from builder.tree import Entry, Tree
 
@@ -68,6 +69,8 @@ def content_extents(image: Path, start: int, paths: Sequence[str]) -> list[tuple
     with image.open("rb") as file:
         file.seek(start)
         head = file.read(512)
+    if len(head) < 512:
+        raise BuildError(f"ends before its FAT volume at {start}", where=str(image))
     # fatgen103: BPB_BytsPerSec, BPB_SecPerClus, BPB_RsvdSecCnt, BPB_NumFATs; BPB_FATSz32
     sector, sectors_per_cluster, reserved, fats = struct.unpack_from("<HBHB", head, 11)
     (fat_sectors,) = struct.unpack_from("<I", head, 36)

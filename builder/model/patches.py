@@ -31,6 +31,11 @@ def refuse_secrets(secret: SecretRef) -> str:
     raise ConfigurationError(f"{secret.reference} is a secret and may not be read here")
 
 
+def _lines(text: str) -> list[str]:
+    """str.splitlines() would make two records of one with U+2028 in it."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 @dataclass(frozen=True, slots=True)
 class NamedBlock:
     """Lines between `# BEGIN pimu NAME` and `# END pimu NAME`, replaced in place or appended at the end of the file."""
@@ -44,11 +49,13 @@ class NamedBlock:
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
         begin, end = f"# BEGIN pimu {self.name}", f"# END pimu {self.name}"
         block = "\n".join([begin, *self.lines, end]) + "\n"
-        present = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.DOTALL | re.MULTILINE)
-        if present.search(text):
-            return present.sub(lambda _: block, text, count=1)
-        separator = "" if not text or text.endswith("\n") else "\n"
-        return text + separator + block
+        # One that was begun and has no end is somebody else's text: what follows it is not ours to replace.
+        marks = f"(?:{re.escape(begin)}|{re.escape(end)})$"
+        present = re.compile(rf"^{re.escape(begin)}\n(?:(?!{marks}).*\n)*{re.escape(end)}\n", re.MULTILINE)
+        whole = text if not text or text.endswith("\n") else f"{text}\n"
+        if present.search(whole):
+            return present.sub(lambda _: block, whole, count=1)
+        return whole + block
 
 
 _WITH_ID = (7, 4)
@@ -71,7 +78,7 @@ class Record:
 
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
         fields = [resolve(field) if isinstance(field, SecretRef) else field for field in self.fields]
-        lines = text.splitlines()
+        lines = _lines(text)
         record = ":".join(fields)
         for number, line in enumerate(lines):
             there = line.split(":")
@@ -96,7 +103,7 @@ class GroupMember:
         return f"add {self.user} to group {self.group}"
 
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
-        lines = text.splitlines()
+        lines = _lines(text)
         for number, line in enumerate(lines):
             head, _, members = line.rpartition(":")
             if line.split(":", 1)[0] == self.group:
@@ -152,7 +159,7 @@ class Line:
         return f"{'first' if self.first else 'last'} line {self.line!r}"
 
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
-        lines = [line for line in text.splitlines() if line != self.line]
+        lines = [line for line in _lines(text) if line != self.line]
         ordered = [self.line, *lines] if self.first else [*lines, self.line]
         return "\n".join(ordered) + "\n"
 
