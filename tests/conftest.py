@@ -78,6 +78,9 @@ def _with_the_tests_key(folder: Path) -> Path:
     shutil.rmtree(access, ignore_errors=True)
     access.mkdir()
     (access / "id_ed25519.pub").write_text(f"{PUBLIC_KEY}\n")
+    for name in ("k3s-token", "k3s-agent-token"):
+        (access / name).touch(0o600)
+        (access / name).write_text(f"{name}-of-the-tests\n")
     return folder
 
 

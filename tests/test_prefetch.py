@@ -56,12 +56,12 @@ def test_a_package_that_has_left_the_mirror_comes_from_a_snapshot(
     profile.write_text(text.replace("http://snapshot.debian.org/archive/debian/", f"{site.url}/old/"))
     content = site.pages.pop("/debian/pool/x.deb")
     site.pages["/old/19700101T000001Z/pool/x.deb"] = content
-    assert pimu("fetch") == 0
+    assert pimu("fetch", "--base", "debian-trixie") == 0
     assert cached(project_folder) == {sha256(PACKAGE)}
 
     (project_folder / "cache/sha256" / sha256(PACKAGE)).unlink()
     site.pages.clear()
-    assert pimu("fetch") == 4
+    assert pimu("fetch", "--base", "debian-trixie") == 4
     said = capsys.readouterr().err
     assert f"{site.url}/old/19700101T000001Z/pool/x.deb: the server answers 404" in said
     assert "the package has left the mirror: `pimu-build lock --upgrade` takes its successor" in said

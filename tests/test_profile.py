@@ -279,7 +279,7 @@ NODE: dict[str, Any] = {
         ("hostname: node_3", "n.yaml:1: hostname: does not look like"),
         ("user: {name: root;, ssh_keys: []}", "n.yaml:1: user.name: does not look like"),
         (
-            "user: {name: pimu, ssh_keys: [], password: secret}",
+            "user: {name: pimu, ssh_keys: [], password: opensesame}",
             "n.yaml:1: user.password: is not a reference to a secret: env:NAME, file:PATH or prompt",
         ),
         (
@@ -302,7 +302,7 @@ def test_a_node_s_settings(changed: str, error: str | None) -> None:
     with pytest.raises(ConfigurationError) as caught:
         validate(NodeSettings, document)
     assert error in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "opensesame" not in str(caught.value)
 
 
 def test_unknown_keys_of_a_layer() -> None:
