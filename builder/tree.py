@@ -258,7 +258,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _entry(layer: Path, member: tarfile.TarInfo) -> Entry:
-    start, size = member.offset_data, member.size
+    start, size = member.offset_data, member.size if member.isreg() else 0
     return Entry(
         "dir" if member.isdir() else "link" if member.issym() else "file",
         stat.S_IMODE(member.mode),

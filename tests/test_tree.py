@@ -169,6 +169,13 @@ def test_what_no_system_has_is_refused(tmp_path: Path, member: tarfile.TarInfo, 
     assert (caught.value.where, caught.value.message) == (str(tmp_path / "l.tar"), said)
 
 
+def test_only_files_have_a_size_and_only_links_a_target(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "l.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(header("d", type=tarfile.DIRTYPE, linkname="x", pax_headers={"size": "-1"}))
+        tar.addfile(header("f", linkname="x"))
+    assert [row[5:] for row in Tree.of_layers([tmp_path / "l.tar"], EPOCH).index()] == [[0, ""], [0, ""]]
+
+
 @pytest.mark.parametrize("cut", [0, 100, 1024, 1500, 1536])
 def test_a_tar_that_is_cut_off_is_told(tmp_path: Path, cut: int) -> None:
     whole = layer(tmp_path / "l.tar", ("a", b"text"), ("b", None)).read_bytes()

@@ -115,6 +115,13 @@ def test_one_flipped_byte_is_noticed(tmp_path: Path, raw: Path, pack: Callable[[
     assert refused(tmp_path / "packed", raw)
 
 
+def test_a_zip_whose_beginning_is_missing_is_damaged(tmp_path: Path, raw: Path) -> None:
+    _zip(tmp_path / "packed")
+    whole = (tmp_path / "packed").read_bytes()
+    (tmp_path / "packed").write_bytes(b"PK\3\4" + whole[-300:])
+    assert refused(tmp_path / "packed", raw).startswith("is damaged: ")
+
+
 def test_a_zip_holds_one_image(tmp_path: Path, raw: Path) -> None:
     for names in ([], ["a.img", "b.img"]):
         with zipfile.ZipFile(tmp_path / "packed", "w") as archive:
