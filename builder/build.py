@@ -14,12 +14,12 @@ from builder import doctor, guests, publish, recipe
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
-from builder.errors import BuildError, DamagedError
+from builder.errors import BuildError, ConfigurationError, DamagedError
 from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
-from builder.model.settings import ImageSource
+from builder.model.settings import ImageSource, PackagesSource
 from builder.plan import make_plan
 from builder.project import Project
 from builder.relock import Change, Relocker
@@ -57,9 +57,11 @@ class Built:
     seconds: float
 
 
-def make_plans(project: Project, nodes: Sequence[str], role: str | None, base: str | None) -> list[Plan]:
+def make_plans(
+    project: Project, nodes: Sequence[str], role: str | None, base: str | None, guest: str | None = None
+) -> list[Plan]:
     """The plans of distinct nodes, once it is certain that none of them collides with another."""
-    resolved = [project.settings(node, role, base) for node in dict.fromkeys(nodes)]
+    resolved = [project.settings(node, role, base, guest) for node in dict.fromkeys(nodes)]
     project.identities(resolved)
     return [make_plan(one, project.overlays, project.seed) for one in resolved]
 
@@ -145,8 +147,14 @@ class _Kitchen:
         disk, guest = plan.guest_disk, plan.guest
         assert disk is not None
         assert guest is not None
+        if not isinstance(guest.source, PackagesSource):
+            raise ConfigurationError(
+                "is for an installer, which no build runs",
+                where=f"profiles/guests/{disk.name}.yaml",
+                hint="install it by hand, with what `pimu-build render` writes",
+            )
         layer = self._bakery.bootstrap(
-            f"guest {disk.name}", guest.suite, guest.source, guests.recipe_of(guest.architecture, disk)
+            f"guest {disk.name}", guest.release, guest.source, guests.recipe_of(guest.architecture, disk)
         )
         epoch = self._resolver.used[system_name(f"guest {disk.name}", guest.architecture)].epoch
         return guests.make_disk(disk, layer, epoch=epoch, store=self._store, progress=self._progress)

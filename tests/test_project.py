@@ -335,11 +335,21 @@ def test_fat_holds_no_symlink(bare_folder: Path) -> None:
     assert refusal(bare_folder) == "overlays/features/x/boot/b: is a symlink, which FAT cannot hold"
 
 
+def test_the_seed_is_all_of_cloud_init_but_the_installer_s_answers(project_folder: Path) -> None:
+    project = Project(project_folder)
+    assert [file.path for file in project.seed] == ["/k3s-join.sh", "/meta-data", "/network-config", "/user-data"]
+    assert project.answers is not None
+    assert project.answers.origin == "cloud-init/answers.j2"
+    (project_folder / "cloud-init/answers.j2").unlink()
+    assert Project(project_folder).answers is None
+
+
 def test_the_seed_is_flat(project_folder: Path) -> None:
-    paths = [file.path for file in Project(project_folder).seed]
-    assert paths == ["/k3s-join.sh", "/meta-data", "/network-config", "/user-data"]
     (project_folder / "cloud-init/folder").mkdir()
     assert refusal(project_folder, "seed") == "cloud-init/folder: is neither a file nor a symlink"
+    (project_folder / "cloud-init/folder").rmdir()
+    (project_folder / "cloud-init/alias").symlink_to("meta-data.j2")
+    assert refusal(project_folder, "seed") == "cloud-init/alias: is a symlink, which FAT cannot hold"
 
 
 def test_the_shipped_checkout_s_modes_do_not_count(project_folder: Path) -> None:

@@ -9,7 +9,7 @@ from builder.model.edits import Edit
 from builder.model.patches import Record
 from builder.model.plan import Note
 from builder.model.settings import Base, Guest, GuestMachine
-from builder.model.values import MIB
+from builder.model.values import MIB, as_numbers
 
 USER, ID = "pimu-guest", 900
 HOME = "/var/lib/pimu/guest"
@@ -52,15 +52,11 @@ def accelerator(context: Context, machine: GuestMachine) -> str:
 
 def cpu_model(context: Context, guest: Guest) -> str:
     """`-cpu`: the guest's entry for the newest QEMU not newer than the base's. ConfigurationError when it has none."""
-    usable = [version for version in guest.cpu if _version(version) <= _version(context.base.qemu)]
-    if not usable:
+    model = guest.cpu_for(context.base.qemu)
+    if model is None:
         raise context.refuse(f"the guest has no CPU model for QEMU {context.base.qemu} or older", key="guest")
-    return guest.cpu[max(usable, key=_version)]
+    return model
 
 
 def _threads_are_safe(base: Base) -> bool:
-    return _version(base.qemu) >= _STRONGER_ORDERING
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    return as_numbers(base.qemu) >= _STRONGER_ORDERING

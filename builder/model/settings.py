@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -26,7 +27,9 @@ from builder.model.values import (
     Timezone,
     Url,
     UsbId,
+    Version,
     check_port,
+    entry_for,
 )
 
 
@@ -76,6 +79,24 @@ class ImageSource(Strict):
     host_programs: tuple[AptSource, ...] = Field(min_length=1, strict=False)
 
 
+class InstallerSource(Strict):
+    """The guest is installed by the installer of an Alpine ISO, once, on the build host. `flavor` is its kernel's, as
+    in /boot/vmlinuz-FLAVOR; `mirror` is where the packages come from, a folder for each of Alpine's branches;
+    `packages` are wanted beside the installer's own. `urls` to `unconfirmed` are as a base's image has them;
+    `signature` is what the name of the detached one has more."""
+
+    kind: Literal["installer"]
+    urls: tuple[Url, ...] = Field(min_length=1, strict=False)
+    sha256: Sha256
+    size: int | None = Field(default=None, gt=0)
+    signer: Signer
+    unconfirmed: bool = False
+    signature: Literal[".sig", ".asc"] = ".sig"
+    flavor: str = Field(pattern=r"^[a-z]+$")
+    mirror: Url
+    packages: tuple[Package, ...] = Field(default=(), strict=False)
+
+
 class BootVolume(Strict):
     start: Size
     size: Size
@@ -111,19 +132,59 @@ class Base(Strict):
     groups: tuple[str, ...] = Field(strict=False)
 
 
+class AnswerDialect(Strict):
+    """How the setup-alpine of an Alpine release is answered, where releases differ: the words that it hands to each of
+    its helpers, and the variable of root's ssh keys. `timezone` stands before the zone. Without `user` there is no
+    helper that would ask for one."""
+
+    keymap: str
+    timezone: Literal["", "-z"] = ""
+    user: str | None = None
+    sshd: str
+    ntp: str
+    root_key: Literal["SSH_KEY", "ROOTSSHKEY"]
+
+
 class Guest(Strict):
-    """An x86_64 system disk without identity."""
+    """An x86_64 system disk without identity. `release` is the system's, as its publisher writes it."""
 
     summary: str
     architecture: Literal["amd64"]
-    suite: str
-    source: PackagesSource
+    release: str
+    source: PackagesSource | InstallerSource = Field(discriminator="kind")
     disk: Size
     machine: str
     kernel_words: str | None = None
     """For a kernel that QEMU loads itself; None for a disk that boots by BIOS."""
-    cpu: dict[str, str]
-    """`-cpu` by QEMU version: the value of the highest key that is <= the base's QEMU."""
+    cpu: dict[Version, str]
+    """`-cpu` by QEMU version: the value of the highest key that is <= the QEMU that runs it."""
+    answers: dict[Version, AnswerDialect] | None = None
+    """For setup-alpine, by Alpine release, as `cpu` by QEMU version."""
+
+    def cpu_for(self, qemu: str) -> str | None:
+        """The CPU model for a QEMU of this version; None when all that are known are for newer ones."""
+        return entry_for(qemu, self.cpu)
+
+    @property
+    def answer_dialect(self) -> AnswerDialect | None:
+        """None when setup-alpine is not what installs it."""
+        return None if self.answers is None else entry_for(self.release, self.answers)
+
+    @field_validator("answers")
+    @classmethod
+    def _answers_are_for_the_release(
+        cls, answers: dict[str, AnswerDialect] | None, info: ValidationInfo
+    ) -> dict[str, AnswerDialect] | None:
+        if answers is None or not {"release", "source"} <= info.data.keys():
+            return answers
+        release = info.data["release"]
+        if not isinstance(info.data["source"], InstallerSource):
+            raise ValueError("are for an installer, and source is of another kind")
+        if not re.fullmatch(r"\d+(\.\d+)+", release):
+            raise ValueError(f"are for a release of Alpine such as 3.24.2, and {release} is none")
+        if entry_for(release, answers) is None:
+            raise ValueError(f"none is for Alpine {release} or older")
+        return answers
 
 
 class Overclock(Strict):

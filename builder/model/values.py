@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
+
+Entry = TypeVar("Entry")
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "K": KIB, "KiB": KIB, "M": MIB, "MiB": MIB, "G": GIB, "GiB": GIB, "T": 1024**4, "TiB": 1024**4}
@@ -26,6 +29,17 @@ def parse_size(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MIB:
         raise ValueError(f"would be {value} bytes; write {value}MiB or {value}GiB")
     return value
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """`8.1` as numbers, which compare as versions do."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def entry_for(version: str, table: Mapping[str, Entry]) -> Entry | None:
+    """Of a table by version the entry of the highest key that is not newer; None when all are."""
+    usable = [key for key in table if as_numbers(key) <= as_numbers(version)]
+    return table[max(usable, key=as_numbers)] if usable else None
 
 
 def check_mac(value: object) -> object:
@@ -100,6 +114,7 @@ Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
 Calendar = Annotated[str, BeforeValidator(check_calendar)]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Version = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 SecretReference = Annotated[str, BeforeValidator(check_secret)]

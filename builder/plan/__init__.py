@@ -23,7 +23,7 @@ __all__ = ["as_data", "layout_of", "make_plan", "to_json", "to_lines"]
 
 
 def make_plan(resolved: Resolved, overlays: Mapping[str, tuple[OverlayFile, ...]], seed: Iterable[OverlayFile]) -> Plan:
-    """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/.
+    """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/ for the guest's seed.
 
     ConfigurationError for anything in them that cannot be built, with the file that says it.
     """

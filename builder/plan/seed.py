@@ -23,7 +23,8 @@ def seed_files(context: Context, templates: Iterable[OverlayFile]) -> Iterator[S
         name = posixpath.basename(file.path)
         if name == JOIN_SCRIPT and not joins:
             continue
-        yield SeedFile(name, context.text(file, k3s=cluster).encode(), file.origin)
+        content = context.text(file, k3s=cluster).encode() if file.is_template else file.content
+        yield SeedFile(name, content, file.origin)
     if joins:
         yield from _secrets(context)
 

@@ -94,11 +94,12 @@ def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[Key
 
 
 def _key_names(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that the schema knows in the mapping at `path`."""
+    """The keys that the schema knows in the mapping at `path`. A step that it does not know is a key of a table, whose
+    entries are all of one kind."""
     models = [model]
     for step in path:
-        if isinstance(step, str):
-            fields = [each.model_fields[step] for each in models if step in each.model_fields]
+        fields = [each.model_fields[step] for each in models if isinstance(step, str) and step in each.model_fields]
+        if fields:
             models = [found for field in fields for found in _models(field.annotation)]
     return sorted({name for each in models for name in each.model_fields})
 

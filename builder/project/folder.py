@@ -11,7 +11,16 @@ from builder.errors import ConfigurationError
 from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
-from builder.model.settings import AptSource, Base, Cluster, Guest, NodeSettings, PackagesSource
+from builder.model.settings import (
+    AptSource,
+    Base,
+    Cluster,
+    Guest,
+    ImageSource,
+    InstallerSource,
+    NodeSettings,
+    PackagesSource,
+)
 from builder.model.values import LABEL
 from builder.profile import (
     Document,
@@ -28,13 +37,14 @@ from builder.profile import (
     validate,
 )
 from builder.project.collisions import distinct_identities
-from builder.project.overlays import read_overlays, read_seed
+from builder.project.overlays import read_cloud_init, read_overlays
 from builder.project.public_keys import public_keys
 
 _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overlays/manifest.yaml", "cloud-init")
 _CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k3s_cluster"})
 _ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
 _NODE_KEYS = _ROLE_KEYS | {"role", "base"}
+_ANSWERS = "/answers"
 _NAME_LENGTH = 59
 """A host name's 63 (RFC 1123), less what its guest's name has more."""
 
@@ -72,7 +82,16 @@ class Project:
     @cached_property
     def seed(self) -> tuple[OverlayFile, ...]:
         """The templates of cloud-init/ for the guest's seed disk."""
-        return read_seed(self.root)
+        return tuple(file for file in self._cloud_init if file.path != _ANSWERS)
+
+    @property
+    def answers(self) -> OverlayFile | None:
+        """The template of cloud-init/ that is not for the seed: an installer reads it, before there is a guest."""
+        return next((file for file in self._cloud_init if file.path == _ANSWERS), None)
+
+    @cached_property
+    def _cloud_init(self) -> tuple[OverlayFile, ...]:
+        return read_cloud_init(self.root)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """What profiles/KIND/ holds: bases, guests, roles or nodes."""
@@ -95,23 +114,22 @@ class Project:
 
     def archives(self) -> tuple[AptSource, ...]:
         """Those that profiles/bases/ and profiles/guests/ name."""
-        sources = [self.base(name).source for name in self.names("bases")]
-        sources += [self.guest(name).source for name in self.names("guests")]
-        return tuple(
-            archive
-            for source in sources
-            for archive in (source.apt if isinstance(source, PackagesSource) else source.host_programs)
-        )
+        bases = (self.base(name).source for name in self.names("bases"))
+        guests = (self.guest(name).source for name in self.names("guests"))
+        sources = (*bases, *guests)
+        return tuple(archive for source in sources for archive in _archives(source))
 
     def guest(self, name: str) -> Guest:
         """The facts of profiles/guests/NAME.yaml."""
         return validate(Guest, self._read(f"profiles/guests/{name}.yaml"))
 
-    def settings(self, node: str, role: str | None = None, base: str | None = None) -> Resolved:
-        """The node as base < role < node describe it. `role` and `base` are the command line's.
+    def settings(
+        self, node: str, role: str | None = None, base: str | None = None, guest: str | None = None
+    ) -> Resolved:
+        """The node as base < role < node describe it. `role`, `base` and `guest` are the command line's.
 
-        `base` wins over the profiles. A `role` other than the node's own is refused: with several nodes on one line it
-        would make a worker of a control plane, unasked.
+        `base` and `guest` win over the profiles. A `role` other than the node's own is refused: with several nodes on
+        one line it would make a worker of a control plane, unasked.
         """
         self._check_node_name(node)
         cluster = self._cluster()
@@ -131,6 +149,7 @@ class Project:
             defaults,
             role_layer,
             own.without("role", "base"),
+            derived({} if guest is None else {"guest": guest}, "the command line"),
         )
         marks = {**merged.origins.marks, **_prefixed("base", base_document.origins), "": role_layer.origins.mark("")}
         document = Document(merged.data, Origins(marks))
@@ -228,6 +247,12 @@ class Project:
             except OSError as error:
                 raise ConfigurationError(f"cannot be read: {error.strerror}", where=file) from error
         return self._documents[file]
+
+
+def _archives(source: PackagesSource | ImageSource | InstallerSource) -> tuple[AptSource, ...]:
+    if isinstance(source, PackagesSource):
+        return source.apt
+    return source.host_programs if isinstance(source, ImageSource) else ()
 
 
 def _check_role(node: str, asked: str | None, own: Document) -> None:

@@ -42,10 +42,10 @@ def read_overlays(root: Path, manifest: Document) -> dict[str, tuple[OverlayFile
     return _with_manifest(read, manifest)
 
 
-def read_seed(root: Path) -> tuple[OverlayFile, ...]:
-    """The templates of cloud-init/, by name: the files of the guest's seed disk, which has no folders."""
+def read_cloud_init(root: Path) -> tuple[OverlayFile, ...]:
+    """The templates of cloud-init/, by name. No folders and no symlinks: a seed disk is FAT, and flat."""
     entries = sorted((root / "cloud-init").iterdir())
-    return tuple(_file(root, entry, "root", PurePosixPath("/") / entry.name) for entry in entries)
+    return tuple(_file(root, entry, "boot", PurePosixPath("/") / entry.name) for entry in entries)
 
 
 def _files(root: Path, folder: Path) -> Iterator[OverlayFile]:
