@@ -32,6 +32,7 @@ def pimu_build(ctx: click.Context) -> None:
 for _command in (
     images.build_command,
     images.plan_command,
+    images.render_command,
     images.verify_command,
     images.boot_command,
     upkeep.doctor_command,

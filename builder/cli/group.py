@@ -119,6 +119,12 @@ def base_option(command: Command) -> Command:
     return click.option("--base", metavar="BASE", shell_complete=complete, help=text)(command)
 
 
+def guest_option(command: Command) -> Command:
+    complete = profile_names("guests")
+    text = "As if it ran this file of profiles/guests/.  [default: its role says]"
+    return click.option("--guest", metavar="GUEST", shell_complete=complete, help=text)(command)
+
+
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 

@@ -1,4 +1,5 @@
-"""Commands around one image: build, plan, verify, boot. Each asks one room of the builder, and prints its answer."""
+"""Commands around one node or its image: build, plan, render, verify, boot. Each asks one room of the builder, and
+prints its answer."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from builder import boot, cache, plan, verify
+from builder import boot, cache, plan, render, verify
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
     base_option,
+    guest_option,
     json_option,
     node_names,
     open_project,
@@ -100,6 +102,53 @@ def plan_command(
     """
     (made,) = make_plans(open_project(ctx, project), [node], role, base)
     click.echo(plan.to_json(made).rstrip() if as_json else "\n".join(plan.to_lines(made)))
+
+
+@click.command("render", epilog=texts.BY_HAND)
+@click.argument("node", callback=node_names, shell_complete=profile_names("nodes"))
+@role_option
+@base_option
+@guest_option
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Write the files into this folder.")
+@click.option("--force", is_flag=True, help="Replace files in DIR that have other content.")
+@project_option
+@json_option
+@verbosity_options
+@click.pass_context
+def render_command(
+    ctx: click.Context,
+    /,
+    *,
+    node: str,
+    role: str | None,
+    base: str | None,
+    guest: str | None,
+    to: Path | None,
+    force: bool,
+    project: Path,
+    as_json: bool,
+) -> None:
+    """Show cloud-init/ as NODE's guest gets it, or write it out.
+
+    A build puts these files onto the guest's seed disk by itself; this is for reading them, and for setting up a guest
+    by hand. Without --to they go to stdout, one after the other. A secret is shown as the reference that profiles/ give
+    for it, and never written.
+    """
+    if force and to is None:
+        raise click.UsageError("--force is about the files of --to DIR", ctx)
+    folder = open_project(ctx, project)
+    (made,) = make_plans(folder, [node], role, base, guest)
+    files = render.render(folder, made)
+    written = render.write(files, to, force=force) if to is not None else []
+    for file in files:
+        if to is not None and file.secret is not None:
+            ctx.ensure_object(Terminal).line(f"{to / file.name}: not written, it is a secret: <{file.secret}>")
+    if as_json:
+        click.echo(json.dumps(texts.rendered_data(files, to), indent=2))
+    elif to is not None:
+        click.echo("\n".join(map(str, written)))
+    else:
+        click.echo("\n".join(texts.rendered_lines(files)))
 
 
 @click.command("verify")

@@ -13,6 +13,7 @@ from builder.build import Built
 from builder.cache import Entry
 from builder.doctor import Finding
 from builder.model.lock import Lock
+from builder.render import Rendered
 from builder.verify import Report
 
 ACCESS_KEY = Path("profiles/access/id_ed25519")
@@ -35,12 +36,28 @@ Examples:
   pimu-build node-003 --role worker        build output/node-003.img
   pimu-build node-004 node-005 --role worker
   pimu-build plan node-003 --role worker   what is baked in, and who asked for it
+  pimu-build render node-003 --role worker what its guest's seed disk holds, for use by hand
   pimu-build verify output/node-003.img    prove the image by its manifest
   pimu-build boot output/node-003.img      its console, on an emulated Pi
 
 \b
 Exit codes:
 """ + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES)
+
+
+BY_HAND = """\b
+By hand:
+  pimu-build render node-003 --role worker --to files
+
+\b
+A NoCloud seed is a FAT or ISO9660 volume of the name CIDATA that holds all but answers:
+  xorriso -as mkisofs -V CIDATA -J -r -m answers -o seed.iso files
+
+\b
+answers, which only a guest of Alpine's installer has, is for the live system of the
+ISO, and erases the disk that it names:
+  set -a; . ./answers; set +a; setup-alpine -e -f ./answers
+"""
 
 
 def built_text(built: Built, project: Path) -> str:
@@ -83,6 +100,28 @@ def built_data(built: Built) -> dict[str, Any]:
         "guest_mac": identity.guest_mac if has_guest else None,
         "disk_id": f"0x{identity.partuuid}",
     }
+
+
+def rendered_lines(files: Iterable[Rendered]) -> Iterator[str]:
+    """Every file under a line with its name, as `head` shows several; a secret as the reference that it is."""
+    for number, file in enumerate(files):
+        yield f"{chr(10) if number else ''}==> {file.name} <=="
+        text = file.content.decode(errors="backslashreplace").removesuffix("\n")
+        yield text if file.secret is None else f"<{file.secret}>"
+
+
+def rendered_data(files: Iterable[Rendered], folder: Path | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": file.name,
+            "path": None if folder is None or file.secret is not None else str(folder / file.name),
+            "on_seed": file.on_seed,
+            "origin": file.origin,
+            "secret": file.secret,
+            "text": None if file.secret is not None else file.content.decode(errors="backslashreplace"),
+        }
+        for file in files
+    ]
 
 
 def report_data(image: Path, report: Report) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What is in cloud-init/, made for one node, to be used by hand: the files of its guest's seed and, for a guest that
+setup-alpine installs, its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import ConfigurationError, UsageError
+from builder.model.patches import SecretRef
+from builder.model.plan import Plan
+from builder.plan.answers import answers
+from builder.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """`on_seed`: it belongs on the guest's NoCloud disk. One with a `secret`, a reference, has no content."""
+
+    name: str
+    content: bytes
+    origin: str
+    on_seed: bool
+    secret: str | None = None
+
+
+def render(project: Project, plan: Plan) -> list[Rendered]:
+    """In order of their names.
+
+    ConfigurationError when the node has no guest, or its guest needs answers and there is no template for them.
+    """
+    settings, guest = plan.settings, plan.guest
+    if guest is None:
+        hint = "--role takes a role with a guest"
+        raise ConfigurationError(f"{settings.name} is a {settings.role}, which runs no guest", hint=hint)
+    files = [
+        Rendered(file.name, file.content, file.origin, on_seed=True, secret=_reference(file.secret))
+        for file in plan.seed
+    ]
+    if guest.answers is not None:
+        template = project.answers
+        if template is None:
+            hint = f"the guest {settings.guest} is installed with it; take it from the original project"
+            raise ConfigurationError("is missing", where="cloud-init/answers.j2", hint=hint)
+        content = answers(
+            template,
+            guest,
+            hostname=settings.guest_hostname,
+            ssh_keys=settings.user.ssh_keys,
+            timezone=settings.timezone,
+        )
+        files.append(Rendered("answers", content, template.origin, on_seed=False))
+    return sorted(files, key=lambda file: file.name)
+
+
+def _reference(secret: SecretRef | None) -> str | None:
+    if secret is None:
+        return None
+    return f"{secret.purpose}, from {secret.reference}" if secret.purpose else secret.reference
+
+
+def write(files: Iterable[Rendered], folder: Path, *, force: bool) -> list[Path]:
+    """Each file that is no secret, under its name; other files in `folder` stay.
+
+    UsageError, and nothing is written, when one is there with other content and `force` is not given;
+    ConfigurationError when the folder cannot be written.
+    """
+    paths = {folder / file.name: file.content for file in files if file.secret is None}
+    changed = {path: content for path, content in paths.items() if not _holds(path, content)}
+    in_the_way = [str(path) for path in changed if path.is_symlink() or path.exists()]
+    if in_the_way and not force:
+        hint = "name another folder, or say --force to replace it"
+        raise UsageError("is there already, with other content", where=", ".join(in_the_way), hint=hint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in changed.items():
+            fresh = path.with_name(f".{path.name}.tmp")
+            fresh.write_bytes(content)
+            fresh.replace(path)
+    except OSError as refused:
+        hint = "name another folder with --to"
+        raise ConfigurationError(f"cannot be written: {refused.strerror}", where=str(folder), hint=hint) from refused
+    return list(paths)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
