@@ -85,6 +85,22 @@ def test_a_machine_with_a_kernel_gets_no_second_one(tmp_path: Path) -> None:
     assert not [name for name in missing(root) if name.startswith("linux-image")]
 
 
+@pytest.mark.parametrize("had_it", [False, True])
+def test_cloud_init_is_brought_for_its_schema_and_runs_only_where_it_did(had_it: bool, tmp_path: Path) -> None:
+    packages = all_of(missing(system(tmp_path / "empty", TRIXIE)))
+    if not had_it:
+        del packages["cloud-init"]
+    root = system(tmp_path / "root", TRIXIE, **packages)
+    for name, script in (("apt-get", ":"), ("sudo", 'exec "$@"')):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    environment = {**os.environ, "DPKG_ROOT": str(root), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    subprocess.run([SETUP], env=environment, check=True)
+    assert (root / "etc/cloud/cloud-init.disabled").exists() == (not had_it)
+
+
 def test_nothing_is_missing_in_no_time(tmp_path: Path) -> None:
     everything = all_of(missing(system(tmp_path / "empty", TRIXIE)))
     complete = system(tmp_path / "complete", TRIXIE, **everything)

@@ -70,6 +70,13 @@ install_packages() {
         fi
         ;;
     esac
+    case " $* " in
+    *" cloud-init "*)
+        # Only its schema is wanted: at its next boot it would set this machine up anew, host keys and all.
+        as_root mkdir -p "${DPKG_ROOT-}/etc/cloud"
+        as_root touch "${DPKG_ROOT-}/etc/cloud/cloud-init.disabled"
+        ;;
+    esac
     apt install --yes --no-install-recommends "$@"
 }
 
