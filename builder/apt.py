@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from builder.errors import BuildError, DiskFullError, DownloadError
 from builder.model.lock import Deb, Resolution
-from builder.model.settings import AptSource
+from builder.model.sources import AptSource
 from builder.run import run
 
 ESSENTIAL = ("?essential", "?priority(required)")

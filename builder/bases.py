@@ -15,7 +15,8 @@ from builder.model.edits import FILE_MODE
 from builder.model.lock import canonical
 from builder.model.plan import Plan
 from builder.model.progress import Progress
-from builder.model.settings import AptSource, Base, ImageSource, PackagesSource
+from builder.model.settings import Base
+from builder.model.sources import AptSource, ImageSource, PackagesSource
 from builder.resolve import Resolver
 from builder.sources import Cache
 from builder.store import Store, require_whole

@@ -19,7 +19,7 @@ from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
-from builder.model.settings import ImageSource, PackagesSource
+from builder.model.sources import ImageSource, PackagesSource
 from builder.plan import make_plan
 from builder.project import Project
 from builder.relock import Change, Relocker

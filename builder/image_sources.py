@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError
-from builder.model.settings import AptSource
+from builder.model.sources import AptSource
 from builder.signatures import dearmored
 from builder.tree import Entry, Tree
 

@@ -16,7 +16,8 @@ from builder.image_layout import HINT
 from builder.image_sources import image_sources
 from builder.model.lock import LockedImage, canonical
 from builder.model.progress import Progress
-from builder.model.settings import AptSource, Base, ImageSource
+from builder.model.settings import Base
+from builder.model.sources import AptSource, ImageSource
 from builder.signatures import check_signature
 from builder.sources import Cache, Pin, fetch, fetch_small
 from builder.store import Store, require_whole

@@ -12,7 +12,7 @@ from builder.images import pin_of, request_of
 from builder.lock_file import LOCK_FILE, read_lock
 from builder.model.lock import Lock
 from builder.model.progress import Progress
-from builder.model.settings import ImageSource
+from builder.model.sources import ImageSource
 from builder.project import Project
 from builder.resolve import deb_pins
 from builder.sources import Cache, Pin, fetch

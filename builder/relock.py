@@ -18,7 +18,7 @@ from builder.images import KEYRINGS, request_of
 from builder.lock_file import LOCK_FILE, locked, read_lock, write_lock
 from builder.model.lock import REMEDY, Lock, LockedImage, Resolution
 from builder.model.progress import Progress
-from builder.model.settings import AptSource, ImageSource
+from builder.model.sources import AptSource, ImageSource
 from builder.model.values import Sha256
 from builder.resolve import deb_pins
 from builder.sources import Cache, fetch

@@ -17,7 +17,7 @@ from builder.images import Importer, pin_of, request_of
 from builder.lock_file import locked, read_lock, write_lock
 from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical
 from builder.model.progress import Progress
-from builder.model.settings import AptSource, ImageSource
+from builder.model.sources import AptSource, ImageSource
 from builder.sources import Cache, Pin, fetch
 from builder.store import Store
 

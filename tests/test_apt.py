@@ -18,7 +18,7 @@ import pytest
 from builder.errors import BuildError, ConfigurationError, DownloadError
 from builder.model.lock import Resolution, from_text
 from builder.model.progress import Silent
-from builder.model.settings import AptSource
+from builder.model.sources import AptSource
 from builder.relock import Relocker
 from builder.resolve import Resolver
 from builder.run import run
@@ -34,7 +34,7 @@ UNTOUCHED = """
 import json, subprocess, sys
 from pathlib import Path
 from builder import apt
-from builder.model.settings import AptSource
+from builder.model.sources import AptSource
 
 source, work = AptSource.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/etc/apt"], check=True)

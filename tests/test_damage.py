@@ -19,7 +19,7 @@ from builder.images import Importer
 from builder.model.lock import LockedImage, from_text
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
-from builder.model.settings import ImageSource
+from builder.model.sources import ImageSource
 from builder.project import Project
 from builder.sources import Cache, Pin, fetch
 from builder.store import CONTENTS, INPUTS, Store, is_whole, require_whole

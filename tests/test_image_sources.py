@@ -8,7 +8,7 @@ import pytest
 
 from builder.errors import BuildError
 from builder.image_sources import image_sources
-from builder.model.settings import AptSource
+from builder.model.sources import AptSource
 from builder.tree import Entry, Tree
 from tests.test_signatures import make_key
 

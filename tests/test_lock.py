@@ -18,7 +18,7 @@ from builder.errors import ConfigurationError, DownloadError
 from builder.images import Importer
 from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Silent
-from builder.model.settings import AptSource, ImageSource, Signer
+from builder.model.sources import AptSource, ImageSource, Signer
 from builder.project import Project
 from builder.resolve import Resolver, deb_pins
 from builder.sources import Cache

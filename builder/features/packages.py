@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.features.context import Context
-from builder.model.settings import PackagesSource
+from builder.model.sources import PackagesSource
 
 _GUEST_NEEDS = ("qemu-system-x86", "qemu-utils", "socat")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from builder.model.overlays import OverlayFile
-from builder.model.settings import Guest, InstallerSource
+from builder.model.settings import Guest
+from builder.model.sources import InstallerSource
 from builder.templates import render
 
 DISK = "/dev/vda"

@@ -11,16 +11,8 @@ from builder.errors import ConfigurationError
 from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
-from builder.model.settings import (
-    AptSource,
-    Base,
-    Cluster,
-    Guest,
-    ImageSource,
-    InstallerSource,
-    NodeSettings,
-    PackagesSource,
-)
+from builder.model.settings import Base, Cluster, Guest, NodeSettings
+from builder.model.sources import AptSource, ImageSource, InstallerSource, PackagesSource
 from builder.model.values import LABEL
 from builder.profile import (
     Document,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.images import Importer
 from builder.model.progress import Silent
-from builder.model.settings import ImageSource
+from builder.model.sources import ImageSource
 from builder.project import Project
 from builder.sources import Cache
 from builder.sources.cache import sha256_of
