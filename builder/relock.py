@@ -137,6 +137,7 @@ class Relocker:
                 if deb in stays
             ]
             fetch(pins, self.cache, self.progress)
+            self.cache.require_whole(*(deb.sha256 for deb in stays))
         self.progress.step("resolve", f"{name}: ask the archive")
         with self.store.workspace() as work:
             found = apt.resolve(
