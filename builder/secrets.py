@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from builder.errors import ConfigurationError
-from builder.model.edits import PatchText
+from builder.model.edits import PatchText, WriteSecret
 from builder.model.patches import Record, SecretKind, SecretRef
 from builder.model.plan import Plan
 
@@ -73,6 +73,8 @@ def secrets_of(plan: Plan) -> Iterator[SecretRef]:
     for edit in plan.edits:
         if isinstance(edit, PatchText) and isinstance(edit.patch, Record):
             yield from (field for field in edit.patch.fields if isinstance(field, SecretRef))
+        elif isinstance(edit, WriteSecret):
+            yield edit.secret
     yield from (file.secret for file in plan.seed if file.secret is not None)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from builder.errors import BuildError, ConfigurationError
-from builder.model.edits import Edit, MakeDir, PatchText, PlaceBlob, Remove, SetMode, Symlink, WriteFile
+from builder.model.edits import Edit, MakeDir, PatchText, PlaceBlob, Remove, SetMode, Symlink, WriteFile, WriteSecret
 from builder.model.patches import Resolve, refuse_secrets
 from builder.tar_reader import Slice, is_whiteout, members, whiteouts
 
@@ -169,8 +169,9 @@ class Tree:
 
     def _edited(self, edit: Edit, old: Entry | None, blobs: Mapping[str, Path], secrets: Resolve) -> Entry:
         match edit:
-            case WriteFile():
-                return Entry.of_bytes(edit.content, self.epoch, edit.mode, edit.uid, edit.gid)
+            case WriteFile() | WriteSecret():
+                content = edit.content if isinstance(edit, WriteFile) else f"{secrets(edit.secret)}\n".encode()
+                return Entry.of_bytes(content, self.epoch, edit.mode, edit.uid, edit.gid)
             case PlaceBlob():
                 blob = blobs[edit.blob]
                 size = blob.stat().st_size

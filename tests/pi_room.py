@@ -16,7 +16,7 @@ from typing import Any
 from builder.templates import render
 
 FEATURES = Path(__file__).parents[1] / "overlays" / "features"
-SETS = ("runtime", "runtime-node", "growth", "swap", "hostkeys", "guest", "qemu-bridge")
+SETS = ("runtime", "runtime-node", "growth", "swap", "hostkeys", "guest", "qemu-bridge", "k3s-release", "k3s")
 GUEST_ID = 900
 VARIABLES = {
     "node": SimpleNamespace(
@@ -24,8 +24,9 @@ VARIABLES = {
         guest_hostname="k3s-003",
         swap=SimpleNamespace(size=256 << 20, reserve="33%"),
         machine=SimpleNamespace(memory=64 << 20, cpus=1, stop_timeout=40),
+        k3s_cluster=SimpleNamespace(version="v1.36.5+k3s1", releases="file:///releases", sha256={}),
     ),
-    "base": SimpleNamespace(boot=SimpleNamespace(mount="/boot/firmware")),
+    "base": SimpleNamespace(architecture="arm64", boot=SimpleNamespace(mount="/boot/firmware")),
     "guest": SimpleNamespace(machine="q35", disk=1 << 30, kernel_words=None),
     "identity": SimpleNamespace(guest_mac="52:54:00:12:34:56"),
     "guest_accel": "tcg,thread=single,tb-size=32",

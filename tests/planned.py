@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from builder.model.edits import Blob, Scope, Volume
-from builder.model.patches import Resolve, refuse_secrets
+from builder.model.patches import Resolve, SecretRef, refuse_secrets
 from builder.model.plan import Plan
 from builder.plan import make_plan
 from builder.project import Project
@@ -74,8 +74,10 @@ class Pi:
         return bool(wants) and not self.is_masked(unit)
 
 
-def plan_of(folder: Path, *, role: str = "worker", base: str = DEBIAN, node: str = "", name: str = "node-003") -> Plan:
-    """The plan of a node of the project in `folder`; `node` is the text of its file in profiles/nodes."""
+def plan_of(folder: Path, *, role: str = "worker", base: str = DEBIAN, node: str = "", name: str = "") -> Plan:
+    """The plan of a node of the project in `folder`, node-003 or the cluster's server; `node` is the text of its file
+    in profiles/nodes."""
+    name = name or {"server": "node-001"}.get(role, "node-003")
     if node:
         (folder / f"profiles/nodes/{name}.yaml").write_text(node)
     project = Project(folder)
@@ -95,6 +97,11 @@ def pi_of(
             if edit.scope in scopes:
                 (pi.boot if edit.volume == "boot" else pi.root).apply(edit, blobs, secrets)
     return pi
+
+
+def placeholder(secret: SecretRef) -> str:
+    """In the place of a secret that a test has no use for."""
+    return f"what {secret.describe()} holds"
 
 
 def _root(plan: Plan) -> dict[str, str]:

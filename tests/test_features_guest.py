@@ -13,7 +13,7 @@ from builder.errors import ConfigurationError
 from builder.model.edits import PlaceBlob
 from builder.model.plan import Plan
 from tests.conftest import PUBLIC_KEY
-from tests.planned import BASES, Pi, pi_of, plan_of
+from tests.planned import BASES, Pi, pi_of, placeholder, plan_of
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_role_without_guest_gets_nothing_of_it(base: str, shipped_folder: Path
     plan = plan_of(shipped_folder, base=base, role="server")
 
     assert not [edit for edit in plan.edits if "guest" in edit.path or "qemu" in edit.path]
-    assert not [name for name in _settings(pi_of(plan)) if "GUEST" in name]
+    assert not [name for name in _settings(pi_of(plan, secrets=placeholder)) if "GUEST" in name]
     assert plan.seed == ()
 
 

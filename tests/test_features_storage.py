@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.planned import BASES, pi_of, plan_of
+from tests.planned import BASES, pi_of, placeholder, plan_of
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -25,7 +25,7 @@ def test_swap_is_ours_and_nothing_of_it_is_in_the_image(base: str, shipped_folde
 @pytest.mark.parametrize("base", BASES)
 def test_a_role_without_swap_has_none_at_all(base: str, shipped_folder: Path) -> None:
     plan = plan_of(shipped_folder, base=base, role="server")
-    pi = pi_of(plan)
+    pi = pi_of(plan, secrets=placeholder)
 
     assert not pi.is_enabled("pimu-swap.service")
     assert pi.is_masked("dphys-swapfile.service") == (plan.base.swap_manager == "dphys-swapfile")

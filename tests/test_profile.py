@@ -200,7 +200,7 @@ groups: []
             "{kind: packages, packages: [], apt: [{url: x, suites: [a], components: [b], keyring: k}]}",
             "f.yaml:4: source.apt.0.url: is not a known key\n  did you mean uri?",
         ),
-        ("{kind: tarball}", "f.yaml:4: source: Input tag 'tarball' found using 'kind' does not match any of"),
+        ("{kind: tarball}", "f.yaml:4: source: kind 'tarball' is not one of 'packages', 'image'"),
     ],
 )
 def test_faults_inside_a_union_are_told_at_the_key(source: str, error: str) -> None:

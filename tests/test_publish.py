@@ -15,7 +15,7 @@ from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.disk import chunks, ext4, fat, mbr
 from builder.disk.golden import Golden, make_golden
 from builder.errors import BusyError, ConfigurationError
-from builder.model.edits import PatchText, WriteFile
+from builder.model.edits import PatchText, WriteFile, WriteSecret
 from builder.model.manifest import Manifest, image_digest
 from builder.model.patches import Record, SecretRef, Substitute
 from builder.model.plan import Plan
@@ -28,8 +28,10 @@ from builder.sources.cache import sha256_of
 from builder.store import Store
 from builder.tree import Entry, Tree
 from tests.planned import plan_of
+from tests.target import unpack_ext4
 
 EPOCH = 1_700_000_000
+TOKEN = "canary-0123456789abcdef"
 ROOT = Path(__file__).parents[1]
 ASKED: dict[str, Any] = {"volume": "root", "scope": "node", "feature": "hostname", "origin": "profiles/cluster.yaml:1"}
 BLOB, ZEROS = b"data" * 5000, bytes(16384) + b"end"
@@ -48,13 +50,14 @@ from pathlib import Path
 from builder.disk.golden import Golden
 from builder.errors import DiskFullError
 from builder.publish import node_image
+from builder.secrets import Secrets
 from tests.planned import plan_of
 
 folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", output], check=True)
 golden = Golden(folder, 0, 0, [], {})
 try:
-    node_image(plan_of(folder), golden, {}, {}, output=output, project=folder, sha256=False)
+    node_image(plan_of(folder), golden, {}, {}, output=output, secrets=Secrets(folder), sha256=False)
 except DiskFullError as full:
     print(full, len(list(output.iterdir())), sep="\\n")
 """
@@ -109,11 +112,12 @@ def test_what_killed_builds_have_left_is_cleared_away_by_node(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def plan(shipped_folder: Path) -> Plan:
-    """A node that differs from its golden image by a file, a secret and its disk id."""
+    """A node that differs from its golden image by a file, two secrets and its disk id."""
     shipped = plan_of(shipped_folder)
     edits = (
         WriteFile(path="/etc/hostname", content=b"node-003\n", **ASKED),
         PatchText(path="/etc/shadow", patch=Record(("pimu", SecretRef("file:hash"))), **ASKED),
+        WriteSecret(path="/etc/k3s/token", secret=SecretRef("file:token", "k3s-token"), **ASKED),
     )
     layout = replace(shipped.layout, boot_size=64 * MIB, root_start=72 * MIB, root_margin=128 * MIB)
     return replace(shipped, base_edits=(), edits=edits, seed=(), layout=layout)
@@ -140,10 +144,10 @@ def golden(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Golden:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project folder with the secret in it, and a folder for the output."""
-    secret = tmp_path / "hash"
-    secret.write_text("$y$secret\n")
-    secret.chmod(0o600)
+    """A project folder with the secrets in it, and a folder for the output."""
+    for name, secret in (("hash", "$y$secret"), ("token", TOKEN)):
+        (tmp_path / name).write_text(f"{secret}\n")
+        (tmp_path / name).chmod(0o600)
     (tmp_path / "output").mkdir()
     return tmp_path
 
@@ -161,6 +165,21 @@ def contents(project: Path) -> dict[str, str]:
 
 
 @pytest.mark.disk
+def test_a_secret_is_in_the_image_for_root_alone_and_in_nothing_else(
+    plan: Plan, golden: Golden, project: Path, tmp_path: Path
+) -> None:
+    publish(plan, golden, project)
+    image = project / "output/node-003.img"
+    unpack_ext4(image, plan.layout.root_start, tmp_path / "tree")
+    token = tmp_path / "tree/etc/k3s/token"
+    assert token.read_text() == f"{TOKEN}\n"
+    assert token.stat().st_mode & 0o777 == 0o600
+    others = [path for path in (*golden.folder.rglob("*"), *(project / "output").glob("*.json")) if path.is_file()]
+    assert others
+    assert not [path for path in others if TOKEN.encode() in path.read_bytes()]
+
+
+@pytest.mark.disk
 def test_an_image_comes_with_its_manifest_and_once(plan: Plan, golden: Golden, project: Path) -> None:
     assert publish(plan, golden, project, sha256=True)
     first = contents(project)
@@ -174,6 +193,7 @@ def test_an_image_comes_with_its_manifest_and_once(plan: Plan, golden: Golden, p
     assert {file.path: file.sha256 for file in manifest.files} == {
         "/etc/hostname": hashlib.sha256(b"node-003\n").hexdigest(),
         "/etc/shadow": hashlib.sha256(b"root:*\npimu:$y$secret\n").hexdigest(),
+        "/etc/k3s/token": hashlib.sha256(f"{TOKEN}\n".encode()).hexdigest(),
     }
     assert image.stat().st_mode & 0o077 == 0
     assert (project / "output/node-003.img.sha256").read_text() == f"{first['node-003.img']}  node-003.img\n"

@@ -13,6 +13,7 @@ from builder.features import (
     host_keys,
     hostname,
     interface_names,
+    k3s,
     layout,
     locale,
     machine_id,
@@ -47,6 +48,7 @@ FEATURES: tuple[Feature, ...] = (
     swap.edits,
     trim.edits,
     guest.edits,
+    k3s.edits,
     quiet.edits,
     role.edits,
 )

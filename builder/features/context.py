@@ -10,6 +10,7 @@ from builder.errors import ConfigurationError
 from builder.model.edits import (
     DIRECTORY_MODE,
     FILE_MODE,
+    SECRET_MODE,
     Blob,
     Edit,
     MakeDir,
@@ -20,10 +21,11 @@ from builder.model.edits import (
     Symlink,
     Volume,
     WriteFile,
+    WriteSecret,
 )
 from builder.model.identity import Identity
 from builder.model.overlays import OverlayFile
-from builder.model.patches import NamedBlock, Patch
+from builder.model.patches import NamedBlock, Patch, SecretRef
 from builder.model.settings import Base, Guest, NodeSettings
 from builder.profile import Origins
 from builder.templates import render
@@ -130,6 +132,17 @@ class Context:
             mode=mode,
             uid=uid,
             gid=gid,
+        )
+
+    def secret(self, path: str, secret: SecretRef, *, key: str, mode: int = SECRET_MODE) -> WriteSecret:
+        return WriteSecret(
+            volume="root",
+            path=path,
+            scope="node",
+            feature=self.feature,
+            origin=self.origins.of(key),
+            secret=secret,
+            mode=mode,
         )
 
     def place(self, path: str, blob: Blob, *, key: str, scope: Scope, mode: int, gid: int = 0) -> PlaceBlob:

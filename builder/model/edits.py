@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from builder.model.patches import Patch
+from builder.model.patches import Patch, SecretRef
 
 Volume = Literal["boot", "root"]
 Scope = Literal["golden", "node"]
@@ -17,6 +17,7 @@ Blob = Literal["guest-disk", "guest-kernel", "guest-initrd", "guest-seed"]
 
 DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644
+SECRET_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,23 @@ class WriteFile(Edit):
 
     def describe(self) -> str:
         return f"write {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid} {len(self.content)} bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSecret(Edit):
+    """A file that holds a secret and a newline; what it is, is asked for when a node is stamped."""
+
+    secret: SecretRef
+    mode: int = SECRET_MODE
+    uid: int = 0
+    gid: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scope != "node":
+            raise ValueError(f"{self.path}: a golden image may hold no secret")
+
+    def describe(self) -> str:
+        return f"write {self.volume}:{self.path} {self.mode:04o} {self.uid}:{self.gid} <{self.secret.describe()}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

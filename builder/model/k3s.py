@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from builder.model.strict import Strict
-from builder.model.values import Ipv4, SecretReference, Sha256, Url
+from builder.model.values import Domain, Ipv4, SecretReference, Sha256, Url
 
 _RESERVED = re.compile(r"(^|\.)(kubernetes|k8s)\.io/")
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -40,6 +40,15 @@ def _check_taint(value: object) -> object:
     return value
 
 
+def _check_reason(value: object) -> object:
+    """It becomes a comment."""
+    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+        raise ValueError("is not a reason in one line")
+    if value is True:
+        raise ValueError("wants the reason why, in a line of text")
+    return value
+
+
 def _check_version(value: object) -> object:
     if isinstance(value, str) and not re.fullmatch(r"v\d+\.\d+\.\d+(-rc\d+)?\+k3s\d+", value):
         raise ValueError("is not a release of k3s such as v1.36.5+k3s1")
@@ -51,6 +60,8 @@ Server = Annotated[str, BeforeValidator(_check_server)]
 Label = Annotated[str, BeforeValidator(_check_label)]
 LabelValue = Annotated[str, Field(pattern=rf"^({_NAME})?$")]
 Taint = Annotated[str, BeforeValidator(_check_taint)]
+Component = Literal["coredns", "local-storage", "metrics-server", "runtimes", "servicelb", "traefik"]
+Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 
 
 class K3sCluster(Strict):
@@ -71,10 +82,9 @@ class K3sCluster(Strict):
         return self.server.removeprefix("https://").rpartition(":")[0]
 
 
-class K3sAgent(Strict):
-    """`agent`: the guest is the node. Labels and taints count when a node joins for the first time."""
+class _Member(Strict):
+    """Labels and taints count when a node joins for the first time."""
 
-    runs: Literal["agent"]
     labels: dict[Label, LabelValue]
     taints: tuple[Taint, ...] = Field(strict=False)
 
@@ -82,3 +92,29 @@ class K3sAgent(Strict):
     def label_words(self) -> list[str]:
         """As k3s wants them: KEY=VALUE, sorted."""
         return sorted(f"{key}={value}" for key, value in self.labels.items())
+
+
+class K3sAgent(_Member):
+    """`agent`: the guest is the node."""
+
+    runs: Literal["agent"]
+
+
+class K3sServer(_Member):
+    """`server`: the Pi itself is the node, and a control plane. `tls_san` are further names by which it is called.
+
+    With `etcd`, servers other than the one that the cluster names join that one. `disable` holds the packaged
+    components that stay away, each with the reason; `false` brings back one that the role has switched off.
+    """
+
+    runs: Literal["server"]
+    datastore: Literal["sqlite", "etcd"]
+    tls_san: tuple[Domain, ...] = Field(strict=False)
+    disable: dict[Component, Reason]
+
+    @property
+    def disabled(self) -> dict[str, str]:
+        return {name: reason for name, reason in sorted(self.disable.items()) if reason is not False}
+
+
+K3sNode = Annotated[K3sAgent | K3sServer, Field(discriminator="runs")]

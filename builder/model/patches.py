@@ -23,6 +23,9 @@ class SecretRef:
     kind: SecretKind = "password-hash"
     purpose: str = ""
 
+    def describe(self) -> str:
+        return f"{self.reference} for {self.purpose}" if self.purpose else self.reference
+
 
 Resolve = Callable[[SecretRef], str]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from builder.model.k3s import K3sAgent, K3sCluster
+from builder.model.k3s import K3sAgent, K3sCluster, K3sNode, K3sServer
 from builder.model.sources import ImageSource, InstallerSource, PackagesSource
 from builder.model.strict import Strict
 from builder.model.values import (
@@ -214,7 +214,7 @@ class NodeSettings(Strict):
     guest: str
     user: User
     k3s_cluster: K3sCluster | None = None
-    k3s: K3sAgent | None = None
+    k3s: K3sNode | None = None
     packages: dict[Package, bool]
     overclock: Overclock | None
     swap: Swap | None
@@ -233,7 +233,10 @@ class NodeSettings(Strict):
 
     @field_validator("k3s")
     @classmethod
-    def _agent_has_a_guest(cls, k3s: K3sAgent | None, info: ValidationInfo) -> K3sAgent | None:
-        if k3s is not None and info.data.get("guest", "none") == "none":
+    def _runs_where_it_can(cls, k3s: K3sNode | None, info: ValidationInfo) -> K3sNode | None:
+        guest = info.data.get("guest", "none")
+        if isinstance(k3s, K3sAgent) and guest == "none":
             raise ValueError("an agent is the guest, and there is none; without a guest, say k3s: null")
+        if isinstance(k3s, K3sServer) and guest != "none":
+            raise ValueError(f"a server is the Pi itself, whose memory guest {guest} would take; say guest: none")
         return k3s

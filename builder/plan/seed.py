@@ -26,7 +26,14 @@ def seed_files(context: Context, templates: Iterable[OverlayFile]) -> Iterator[S
         content = context.text(file, k3s=cluster).encode() if file.is_template else file.content
         yield SeedFile(name, content, file.origin)
     if joins:
+        yield from _release(context)
         yield from _secrets(context)
+
+
+def _release(context: Context) -> Iterator[SeedFile]:
+    """How k3s is fetched, in the words of the Pi's own servers."""
+    for file in context.files("k3s-release"):
+        yield SeedFile(posixpath.basename(file.path), file.content, file.origin)
 
 
 def _secrets(context: Context) -> Iterator[SeedFile]:

@@ -19,7 +19,7 @@ def to_lines(plan: Plan) -> Iterator[str]:
     for where, edit in _edits(plan):
         yield f"{where:6}  {edit.describe()}  [{edit.feature}]  {edit.origin}"
     for file in plan.seed:
-        what = f"{len(file.content)} bytes" if file.secret is None else f"<{file.secret.reference}>"
+        what = f"{len(file.content)} bytes" if file.secret is None else f"<{file.secret.describe()}>"
         yield f"node    seed {file.name} {what}  [guest]  {file.origin}"
     for note in plan.notes:
         yield f"note    {note.text}  [{note.feature}]"
@@ -62,6 +62,8 @@ def _edit(edit: Edit) -> dict[str, Any]:
             data |= _digest(value)
         elif name == "mode":
             data["mode"] = f"{value:04o}"
+        elif name == "secret":
+            data["secret"] = asdict(value)
         elif name != "patch":
             data[name] = value
     if isinstance(edit, PatchText):

@@ -61,6 +61,11 @@ def _problems(model: type[BaseModel], document: Document, errors: list[ErrorDeta
 def _reason(error: ErrorDetails) -> str:
     if error["type"] == "string_pattern_mismatch":
         return f"does not look like {error['ctx']['pattern'].strip('^$')}"
+    if error["type"] == "union_tag_invalid":
+        key, known = error["ctx"]["discriminator"].strip("'"), error["ctx"]["expected_tags"]
+        return f"{key} {error['ctx']['tag']!r} is not one of {known}"
+    if error["type"] == "union_tag_not_found":
+        return f"{error['ctx']['discriminator'].strip(chr(39))} is missing"
     if error["type"] == "greater_than_equal" and error["ctx"]["ge"] >= MIB:
         return f"is less than {error['ctx']['ge'] // MIB}MiB"
     text = error["msg"].removeprefix("Value error, ").replace("Input should be", "is not")

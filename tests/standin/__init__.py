@@ -112,7 +112,7 @@ def _system(suite: str, work: Path, progress: Progress) -> tuple[Path, int]:
         shutil.copy(lock, work / LOCK_FILE)
     resolver = Resolver(work / LOCK_FILE, Cache(root), Store(root), progress, offline=False)
     opened = Project(project)
-    plan = make_plan(opened.settings("node-003", "server", name), opened.overlays, opened.seed)
+    plan = make_plan(opened.settings("node-001", "server", name), opened.overlays, opened.seed)
     made = Bakery(resolver, Cache(root), Store(root), progress).base(plan)
     return made.folder, made.epoch
 
