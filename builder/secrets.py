@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from builder.errors import ConfigurationError
+from builder.model import k3s_ca
 from builder.model.edits import PatchText, WriteSecret
 from builder.model.patches import Record, SecretKind, SecretRef
 from builder.model.plan import Plan
@@ -28,6 +29,7 @@ _FORMS: dict[SecretKind, tuple[str, str, str]] = {
         "make one with `openssl rand -hex 16`",
     ),
 }
+_MAKE_CA = "make one with `pimu-build k3s-ca --to FILE`"
 _OTHERS = 0o077
 
 
@@ -40,14 +42,32 @@ class Secrets:
 
     def __call__(self, secret: SecretRef) -> str:
         """Raises ConfigurationError when the secret is not there, not what it should be, or open to others."""
-        key = secret.reference, secret.kind
-        if key not in self._found:
-            form, fault, hint = _FORMS[secret.kind]
-            found = self._read(secret).strip()
-            if not re.fullmatch(form, found):
-                raise ConfigurationError(fault, where=secret.reference, hint=hint)
-            self._found[key] = found
-        return _derived(self._found[key], secret.purpose) if secret.purpose else self._found[key]
+        found = self._checked(secret.reference, secret.kind)
+        if secret.kind == "k3s-ca":
+            return k3s_ca.from_text(found)[secret.purpose].rstrip() if secret.purpose else found
+        if secret.purpose:
+            return _derived(found, secret.purpose)
+        return self._pinned(found, secret) if secret.ca else found
+
+    def _checked(self, reference: str, kind: SecretKind) -> str:
+        if (reference, kind) not in self._found:
+            found = self._read(reference, kind).strip()
+            fault, hint = _fault(found, kind)
+            if fault:
+                raise ConfigurationError(fault, where=reference, hint=hint)
+            self._found[reference, kind] = found
+        return self._found[reference, kind]
+
+    def _pinned(self, token: str, secret: SecretRef) -> str:
+        """An agent's token that also says which server may be given it (k3s's documentation, token)."""
+        root = k3s_ca.root_digest(k3s_ca.from_text(self._checked(secret.ca, "k3s-ca")))
+        if token.startswith("K10") and not token.startswith(f"K10{root}::"):
+            raise ConfigurationError(
+                f"is a token of another cluster than that of {secret.ca}",
+                where=secret.reference,
+                hint="use the password at its end alone",
+            )
+        return token if token.startswith("K10") else f"K10{root}::node:{token}"
 
     def require(self, plans: Sequence[Plan]) -> None:
         """What the nodes' stamps will ask for must be there before minutes of baking."""
@@ -55,17 +75,17 @@ class Secrets:
             for secret in secrets_of(plan):
                 self(secret)
 
-    def _read(self, secret: SecretRef) -> str:
-        kind, _, name = secret.reference.partition(":")
-        if kind == "env":
+    def _read(self, reference: str, kind: SecretKind) -> str:
+        place, _, name = reference.partition(":")
+        if place == "env":
             if name not in os.environ:
                 raise ConfigurationError(f"the environment has no {name}", hint="set it")
             return os.environ[name]
-        if kind == "file":
+        if place == "file":
             return _read_private(self._project / Path(name).expanduser())
         if self._ask is None:
-            raise ConfigurationError(f"nobody is there to be asked for the {secret.kind}", hint="use env: or file:")
-        return self._ask(secret.kind)
+            raise ConfigurationError(f"nobody is there to be asked for the {kind}", hint="use env: or file:")
+        return self._ask(kind)
 
 
 def secrets_of(plan: Plan) -> Iterator[SecretRef]:
@@ -92,6 +112,18 @@ def _read_private(path: Path) -> str:
             f"is open to others (mode {mode:04o}), and it is a secret", where=str(path), hint=f"chmod 600 {path}"
         )
     return text
+
+
+def _fault(found: str, kind: SecretKind) -> tuple[str, str]:
+    """What is wrong with a secret, without a word of it, and what to do; twice nothing for a good one."""
+    if kind == "k3s-ca":
+        try:
+            k3s_ca.from_text(found)
+        except ValueError as wrong:
+            return f"is not the file of a cluster's certificate authorities: it {wrong}", _MAKE_CA
+        return "", ""
+    form, fault, hint = _FORMS[kind]
+    return ("", "") if re.fullmatch(form, found) else (fault, hint)
 
 
 def _derived(secret: str, purpose: str) -> str:

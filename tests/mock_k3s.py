@@ -10,7 +10,7 @@ import hashlib
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,9 +31,14 @@ class MockK3s(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, token: str, *names: str) -> None:
+    def __init__(self, token: str, *names: str, parts: Mapping[str, str] | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
-        self.authority = trustme.CA()
+        if parts is None:
+            self.authority = trustme.CA()
+            self.cacerts = self.authority.cert_pem.bytes()
+        else:
+            self.cacerts = parts["server-ca.crt"].encode()
+            self.authority = trustme.CA.from_pem(self.cacerts, parts["server-ca.key"].encode())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert("127.0.0.1", *names).configure_cert(context)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -43,12 +48,14 @@ class MockK3s(ThreadingHTTPServer):
         self.joins: list[str] = []
         self.certified: list[str] = []
         self.refused: list[str] = []
+        self.heard = False
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is no news."""
 
     def refusal(self, headers: Any) -> str:
         """Why a request for a node's certificate is not granted, or nothing."""
+        self.heard = True
         expected = base64.b64encode(f"node:{self.token}".encode()).decode()
         if headers["Authorization"] != f"Basic {expected}":
             return "not authorized"
@@ -64,7 +71,7 @@ class _Request(BaseHTTPRequestHandler):
         if self.path == "/ping":
             self._reply(b"pong")
         elif self.path == "/cacerts":
-            self._reply(mock.authority.cert_pem.bytes())
+            self._reply(mock.cacerts)
         elif refusal := mock.refusal(self.headers):
             mock.refused.append(refusal)
             self._reply(refusal.encode(), 403)
@@ -93,8 +100,8 @@ class _Request(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def k3s_server(token: str, *names: str) -> Iterator[MockK3s]:
-    with MockK3s(token, *names) as mock:
+def k3s_server(token: str, *names: str, parts: Mapping[str, str] | None = None) -> Iterator[MockK3s]:
+    with MockK3s(token, *names, parts=parts) as mock:
         thread = threading.Thread(target=mock.serve_forever, args=(0.02,))
         thread.start()
         try:

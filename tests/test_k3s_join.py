@@ -7,10 +7,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from builder.k3s_ca import make_parts
+from builder.model.k3s_ca import to_text
 from builder.secrets import Secrets
 from tests.loopback import Site
 from tests.mock_k3s import BINARY, PROGRAM, SUMS, MockK3s, k3s_server, releases
@@ -102,9 +105,17 @@ def write_seed(folder: Path, project: Path, server: MockK3s, site: Site) -> None
     (folder / "seed").mkdir(parents=True, exist_ok=True)
     for file in plan_of(project).seed:
         content = file.content.decode() if file.secret is None else f"{secrets(file.secret)}\n"
-        if file.name == "k3s-join.sh":
+        if file.name == "k3s-release.sh":
             content = content.replace("pause=5", "pause=0")
         (folder / "seed" / file.name).write_text(content)
+
+
+def pin_to(folder: Path, parts: dict[str, str]) -> None:
+    """Make the project's cluster that of these authorities."""
+    cluster = folder / "profiles/cluster.yaml"
+    cluster.write_text(cluster.read_text().replace("  token: file:", "  ca: file:profiles/access/ca\n  token: file:"))
+    (folder / "profiles/access/ca").write_text(to_text("pimu", parts))
+    (folder / "profiles/access/ca").chmod(0o600)
 
 
 def until(holds: Callable[[], object], guest: Guest, *, seconds: float = 30) -> None:
@@ -218,3 +229,30 @@ def test_a_wrong_token_is_the_servers_to_refuse(guest: Guest, server: MockK3s) -
     until(lambda: server.refused, guest)
     assert process.wait(timeout=20) != 0
     assert (server.joins, server.refused[0]) == ([], "not authorized")
+
+
+@pytest.fixture(scope="module")
+def authorities() -> dict[str, dict[str, str] | None]:
+    ours, others = (make_parts("pimu", datetime.now(UTC)) for _ in range(2))
+    return {"ours": ours, "others": others, "self-signed": None}
+
+
+@pytest.mark.parametrize("whose", ["ours", "others", "self-signed"])
+def test_a_token_with_the_hash_of_the_authorities_is_told_to_their_server_alone(
+    whose: str, authorities: dict[str, dict[str, str] | None], project_folder: Path, tmp_path: Path, site: Site
+) -> None:
+    ours = authorities["ours"]
+    assert ours is not None
+    pin_to(project_folder, ours)
+    with k3s_server(TOKEN, "node-001.lan", parts=authorities[whose]) as server:
+        write_seed(tmp_path / "guest", project_folder, server, site)
+        guest = Guest(tmp_path / "guest", ("dash",))
+        process = guest.boot()
+        if whose == "ours":
+            until(lambda: "is a node of" in guest.said(), guest)
+            process.kill()
+        assert process.wait(timeout=60) != 0
+        mismatch = "token CA hash does not match the Cluster CA certificate hash" in guest.said()
+        assert (server.joins, server.heard, mismatch) == (
+            (["k3s-003"], True, False) if whose == "ours" else ([], False, True)
+        )

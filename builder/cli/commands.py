@@ -39,6 +39,7 @@ for _command in (
     upkeep.cache_group,
     upkeep.fetch_command,
     upkeep.lock_command,
+    upkeep.k3s_ca_command,
     upkeep.completion_command,
 ):
     pimu_build.add_command(_command)

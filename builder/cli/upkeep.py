@@ -145,6 +145,25 @@ def lock_command(ctx: click.Context, /, *, names: tuple[str, ...], upgrade: bool
         click.echo("\n".join(texts.lock_lines(lock)) or f"{path}: nothing is locked yet")
 
 
+@click.command("k3s-ca")
+@click.option("--to", "file", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A new file.")
+@project_option
+@verbosity_options
+@click.pass_context
+def k3s_ca_command(ctx: click.Context, /, *, file: Path, project: Path) -> None:
+    """Make the certificate authorities of the k3s cluster.
+
+    With `ca: file:FILE` in cluster.yaml they are the cluster's, and agents know their server before they first see it.
+    Keep FILE: it is a secret, and without it the cluster's successor is another one.
+    """
+    name = open_project(ctx, project).cluster_name
+    # cryptography takes a tenth of a second to import.
+    from builder.k3s_ca import write_ca  # noqa: PLC0415
+
+    write_ca(name, file)
+    click.echo(f"{file}: say `ca: file:{file}` under k3s in profiles/cluster.yaml, before a node of it first starts")
+
+
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

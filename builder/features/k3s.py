@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from builder.features.context import Context
 from builder.model.edits import Edit
 from builder.model.k3s import K3sCluster, K3sServer
+from builder.model.k3s_ca import PLACED
 from builder.model.patches import KernelWords, SecretRef
 
-_ETC = "/etc/rancher/k3s"
+_ETC, _STATE = "/etc/rancher/k3s", "/var/lib/rancher/k3s"
 _CGROUPS = KernelWords(
     add=("cgroup_memory=1", "cgroup_enable=memory"), remove=("cgroup_memory=.*", "cgroup_(en|dis)able=memory")
 )
@@ -35,6 +36,12 @@ def edits(context: Context) -> Iterator[Edit]:
     yield from context.overlay("k3s", key="k3s_cluster.version")
     yield from context.overlay("k3s-node", key="k3s", scope="node", first=first, names=_names(context, cluster))
     yield from _secrets(context, cluster)
+    if cluster.ca is not None:
+        yield context.directory(f"{_STATE}/server", key="k3s_cluster.ca", mode=0o700)
+        for part in PLACED:
+            mode = 0o600 if part.endswith(".key") else 0o644
+            secret = SecretRef(cluster.ca, "k3s-ca", part)
+            yield context.secret(f"{_STATE}/server/tls/{part}", secret, key="k3s_cluster.ca", mode=mode)
 
 
 def is_first(context: Context, cluster: K3sCluster) -> bool:

@@ -67,13 +67,14 @@ Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 class K3sCluster(Strict):
     """`server` is where agents join; `address` is that of its name, for those who have no DNS to ask. `token` admits
     servers and `agent_token` agents. `releases` holds VERSION/k3s and its list of checksums; `sha256`, by architecture,
-    is asked for in place of that list."""
+    is asked for in place of that list. `ca` is the file of `pimu-build k3s-ca`: agents then know their server by it."""
 
     version: Version
     server: Server
     address: Ipv4 | None = None
     token: SecretReference
     agent_token: SecretReference
+    ca: SecretReference | None = None
     releases: Url
     sha256: dict[Literal["amd64", "arm64"], Sha256] = Field(default_factory=dict)
 

@@ -9,22 +9,26 @@ from typing import Literal
 
 from builder.errors import ConfigurationError
 
-SecretKind = Literal["password-hash", "k3s-token"]
+SecretKind = Literal["password-hash", "k3s-token", "k3s-ca"]
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
     """Where a secret is to be read at the last moment: `env:NAME`, `file:PATH` or `prompt`. Never the secret itself.
 
-    With a `purpose`, what is wanted is another secret that follows from it, the same at every build.
+    With a `purpose`, what is wanted is another secret that follows from it, the same at every build: of a cluster's
+    certificate authorities, a part. A token with the reference of a `ca` is for the cluster of that root alone.
     """
 
     reference: str
     kind: SecretKind = "password-hash"
     purpose: str = ""
+    ca: str = ""
 
     def describe(self) -> str:
-        return f"{self.reference} for {self.purpose}" if self.purpose else self.reference
+        """The places, and what for."""
+        purpose = f" for {self.purpose}" if self.purpose else ""
+        return f"{self.reference}{purpose}{f' with the hash of {self.ca}' if self.ca else ''}"
 
 
 Resolve = Callable[[SecretRef], str]

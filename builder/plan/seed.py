@@ -43,6 +43,6 @@ def _secrets(context: Context) -> Iterator[SeedFile]:
     assert cluster is not None
     origin = context.origins.of("k3s_cluster.agent_token")
     purpose = f"node-password/{context.settings.guest_hostname}"
-    token = SecretRef(cluster.agent_token, "k3s-token")
+    token = SecretRef(cluster.agent_token, "k3s-token", ca=cluster.ca or "")
     yield SeedFile("k3s-token", b"", origin, token)
     yield SeedFile("k3s-node-password", b"", origin, SecretRef(cluster.agent_token, "k3s-token", purpose))

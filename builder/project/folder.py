@@ -100,6 +100,10 @@ class Project:
         """What cluster.yaml says."""
         return validate(Cluster, self._read("profiles/cluster.yaml")).base
 
+    @property
+    def cluster_name(self) -> str:
+        return validate(Cluster, self._read("profiles/cluster.yaml")).name
+
     def base(self, name: str) -> Base:
         """The facts of profiles/bases/NAME.yaml."""
         return validate(Base, self._read(f"profiles/bases/{name}.yaml").without("defaults"))

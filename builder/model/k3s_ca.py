@@ -1,0 +1,50 @@
+"""The certificate authorities of a k3s cluster as one file: PEM, each part under a comment with its name.
+
+The parts that k3s finds in /var/lib/rancher/k3s/server/tls before its first start, it makes its cluster of; with the
+keys of root and intermediate, which only the file has, their successors can be made (k3s: contrib/util,
+generate-custom-ca-certs.sh).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+
+ISSUED = ("client-ca", "server-ca", "request-header-ca", "etcd/peer-ca", "etcd/server-ca")
+"""By the intermediate; the `.crt` of each holds the chain, the root last."""
+
+PLACED = (*(f"{name}.{suffix}" for name in ISSUED for suffix in ("crt", "key")), "service.key")
+ROOT, INTERMEDIATE = "root-ca", "intermediate-ca"
+PARTS = (*(f"{name}.{suffix}" for name in (ROOT, INTERMEDIATE) for suffix in ("crt", "key")), *PLACED)
+
+_HEADING = re.compile(r"^# (\S+)$", re.MULTILINE)
+_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\n([A-Za-z0-9+/=\n]+)-----END \1-----\n")
+
+
+def to_text(cluster: str, parts: Mapping[str, str]) -> str:
+    head = (
+        f"# The certificate authorities of the k3s cluster {cluster}, with their keys: who has them is the cluster.\n"
+    )
+    return head + "".join(f"\n# {name}\n{parts[name]}" for name in PARTS)
+
+
+def from_text(text: str) -> dict[str, str]:
+    """PEM by the part's name. Raises ValueError, which never quotes the text."""
+    pieces = _HEADING.split(f"{text}\n")
+    parts = dict(zip(pieces[1::2], (f"{piece.strip()}\n" for piece in pieces[2::2]), strict=True))
+    for name in PARTS:
+        if name not in parts:
+            raise ValueError(f"has no {name}")
+        kinds = [kind for kind, _ in _BLOCK.findall(parts[name])]
+        suffix = "CERTIFICATE" if name.endswith(".crt") else "PRIVATE KEY"
+        if _BLOCK.sub("", parts[name]) or not kinds or not all(kind.endswith(suffix) for kind in kinds):
+            raise ValueError(f"has a {name} that is not PEM of a {suffix.lower()}")
+    return parts
+
+
+def root_digest(parts: Mapping[str, str]) -> str:
+    """What a token that names its cluster holds: the sha256 of the root's DER (k3s: pkg/clientaccess, hashCA)."""
+    ((_, body),) = _BLOCK.findall(parts[f"{ROOT}.crt"])
+    return hashlib.sha256(base64.b64decode(body)).hexdigest()
