@@ -20,9 +20,9 @@ UNCHANGING = ("table", "host-keys", "machine-id", "swapfile", "guest-disk")
 """Facts that every boot after the first must leave as they are."""
 
 _USR_MERGED = re.compile(r"^/(bin|sbin|lib)/")
-_DISCARDS_PAGES = re.compile(r"Dc$")
-"""How the kernel marks swap that was switched on with discard=pages: D discards, c page by page (mm/swapfile.c,
-swapon). /proc/swaps and swapon(8) do not tell."""
+_DISCARDS_PAGES = re.compile(r"Dc(FS)?$")
+"""How the kernel marks swap that was switched on with discard=pages: D discards, c page by page, and before 6.6
+FS for frontswap (mm/swapfile.c, swapon). /proc/swaps and swapon(8) do not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,8 @@ def _system(suite: str, work: Path, progress: Progress) -> tuple[Path, int]:
     """The layer of Debian's packages, from the user's cache where it is there."""
     project = copy_shipped(work / "project")
     text = (project / "profiles/bases/debian-trixie.yaml").read_text().replace("trixie", suite)
-    if suite == "bullseye":
+    if suite == "bullseye":  # mirrors have begun to drop what its security archive, which is closed, still lists
+        text = re.sub(r"    - uri: http://security\..*\n(?:      .*\n)+", "", text)
         text = text.replace("[main, non-free-firmware]", "[main]")
     lines = [line for line in text.splitlines() if line.partition("#")[0].strip(" -") not in _LEAVES]
     at = next(number for number, line in enumerate(lines) if line.strip() == "packages:")
