@@ -32,13 +32,14 @@ from builder.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """`role` and `base` win over what the profiles say; `jobs` is how much may be made at the same time; `locked` takes
-    nothing that pimu.lock does not name; `ask` asks a person for a secret."""
+    """`role` and `base` win over what the profiles say, `preset` over the role; `jobs` is how much may be made at the
+    same time; `locked` takes nothing that pimu.lock does not name; `ask` asks a person for a secret."""
 
     output: Path
     cache: Path
     role: str | None = None
     base: str | None = None
+    preset: str | None = None
     jobs: int = 2
     offline: bool = False
     locked: bool = False
@@ -58,10 +59,16 @@ class Built:
 
 
 def make_plans(
-    project: Project, nodes: Sequence[str], role: str | None, base: str | None, guest: str | None = None
+    project: Project,
+    nodes: Sequence[str],
+    role: str | None,
+    base: str | None,
+    guest: str | None = None,
+    *,
+    preset: str | None = None,
 ) -> list[Plan]:
     """The plans of distinct nodes, once it is certain that none of them collides with another."""
-    resolved = [project.settings(node, role, base, guest) for node in dict.fromkeys(nodes)]
+    resolved = [project.settings(node, role, base, guest, preset=preset) for node in dict.fromkeys(nodes)]
     project.identities(resolved)
     return [make_plan(one, project.overlays, project.seed) for one in resolved]
 
@@ -71,7 +78,9 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
 
     Raises the errors of builder.errors; an image that is there stays as it was until its successor is complete.
     """
-    plans = make_plans(project, nodes, options.role, options.base)
+    plans = make_plans(project, nodes, options.role, options.base, preset=options.preset)
+    for text in dict.fromkeys(note.text for plan in plans for note in plan.notes):
+        progress.step("note", text)
     secrets = Secrets(project.root, options.ask)
     secrets.require(plans)
     publish.prepare_folder(options.output)

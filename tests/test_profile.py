@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from builder.errors import ConfigurationError
-from builder.model.settings import Base, NodeSettings, StaticAddress, Swap, Trim
+from builder.model.hardware import Swap, Trim
+from builder.model.settings import Base, NodeSettings, StaticAddress
 from builder.model.strict import Strict
 from builder.profile import Document, derived, merge, nearest, parse, refuse_unknown, validate
 from builder.profile.reader import DEEPEST_NESTING, LARGEST_FILE

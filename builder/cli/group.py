@@ -125,6 +125,12 @@ def guest_option(command: Command) -> Command:
     return click.option("--guest", metavar="GUEST", shell_complete=complete, help=text)(command)
 
 
+def preset_option(command: Command) -> Command:
+    complete = profile_names("presets")
+    text = "A file in profiles/presets/; it wins over the role, and the node's file over it."
+    return click.option("--preset", metavar="PRESET", shell_complete=complete, help=text)(command)
+
+
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 

@@ -18,6 +18,7 @@ from builder.cli.group import (
     json_option,
     node_names,
     open_project,
+    preset_option,
     profile_names,
     project_option,
     role_option,
@@ -36,6 +37,7 @@ IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @role_option
 @base_option
+@preset_option
 @project_option
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
@@ -52,6 +54,7 @@ def build_command(
     nodes: tuple[str, ...],
     role: str | None,
     base: str | None,
+    preset: str | None,
     project: Path,
     output: Path | None,
     jobs: int | None,
@@ -70,6 +73,7 @@ def build_command(
         cache=cache.default_root(),
         role=role,
         base=base,
+        preset=preset,
         jobs=jobs or os.cpu_count() or 1,
         offline=offline,
         locked=locked,
@@ -89,18 +93,27 @@ def build_command(
 @click.argument("node", callback=node_names, shell_complete=profile_names("nodes"))
 @role_option
 @base_option
+@preset_option
 @project_option
 @json_option
 @verbosity_options
 @click.pass_context
 def plan_command(
-    ctx: click.Context, /, *, node: str, role: str | None, base: str | None, project: Path, as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    node: str,
+    role: str | None,
+    base: str | None,
+    preset: str | None,
+    project: Path,
+    as_json: bool,
 ) -> None:
     """Show what would be baked in, and who asked for it.
 
     One line per edit, with the feature that asked and the file that set it. Needs no root, no network and no tools.
     """
-    (made,) = make_plans(open_project(ctx, project), [node], role, base)
+    (made,) = make_plans(open_project(ctx, project), [node], role, base, preset=preset)
     click.echo(plan.to_json(made).rstrip() if as_json else "\n".join(plan.to_lines(made)))
 
 

@@ -20,6 +20,7 @@ from builder.features import (
     overclock,
     quiet,
     role,
+    room,
     runtime,
     ssh,
     swap,
@@ -30,7 +31,11 @@ from builder.features.context import Context
 from builder.model.edits import Edit
 from builder.model.plan import Note
 
-Feature: TypeAlias = Callable[[Context], Iterator[Edit | Note]] | Callable[[Context], Iterator[Edit]]
+Feature: TypeAlias = (
+    Callable[[Context], Iterator[Edit | Note]]
+    | Callable[[Context], Iterator[Edit]]
+    | Callable[[Context], Iterator[Note]]
+)
 
 FEATURES: tuple[Feature, ...] = (
     layout.edits,
@@ -48,6 +53,7 @@ FEATURES: tuple[Feature, ...] = (
     swap.edits,
     trim.edits,
     guest.edits,
+    room.edits,
     k3s.edits,
     quiet.edits,
     role.edits,

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from builder.model.hardware import Overclock, Pi, Swap, Trim
 from builder.model.k3s import K3sAgent, K3sCluster, K3sNode, K3sServer
 from builder.model.sources import ImageSource, InstallerSource, PackagesSource
 from builder.model.strict import Strict
 from builder.model.values import (
+    GIB,
     MIB,
-    Calendar,
     Domain,
     Hostname,
     Ipv4,
@@ -22,10 +23,8 @@ from builder.model.values import (
     Mac,
     Package,
     SecretReference,
-    Share,
     Size,
     Timezone,
-    UsbId,
     Version,
     check_port,
     entry_for,
@@ -122,31 +121,6 @@ class Guest(Strict):
         return answers
 
 
-class Overclock(Strict):
-    arm_freq: int = Field(ge=600, le=2500)
-    over_voltage: int = Field(ge=-16, le=8)
-    force_turbo: Literal["sets-the-warranty-bit"] | None = None
-
-    @model_validator(mode="after")
-    def _warranty(self) -> Overclock:
-        if self.over_voltage > 6 and self.force_turbo is None:
-            raise ValueError(
-                f"over_voltage {self.over_voltage} works only with force_turbo, which sets the warranty bit for good; "
-                "use 6 or less, or say force_turbo: sets-the-warranty-bit"
-            )
-        return self
-
-
-class Swap(Strict):
-    size: Size = Field(ge=64 * MIB)
-    reserve: Share | Size = Field(description="room left for the guest's disk: a share of the SSD, or a size")
-
-
-class Trim(Strict):
-    calendar: Calendar
-    enclosures: tuple[UsbId, ...] = Field(strict=False)
-
-
 class StaticAddress(Strict):
     address: Ipv4Interface
     gateway: Ipv4
@@ -212,6 +186,8 @@ class NodeSettings(Strict):
     role: str
     base: str
     guest: str
+    pi: Pi | None = Field(default=None, description="the model; unknown, its memory is not reckoned with")
+    ssd: Size | None = Field(default=None, ge=4 * GIB, description="as it is sold; unknown, likewise")
     user: User
     k3s_cluster: K3sCluster | None = None
     k3s: K3sNode | None = None

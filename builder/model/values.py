@@ -16,7 +16,9 @@ Entry = TypeVar("Entry")
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "K": KIB, "KiB": KIB, "M": MIB, "MiB": MIB, "G": GIB, "GiB": GIB, "T": 1024**4, "TiB": 1024**4}
-_SIZE = re.compile(r"(\d+)\s*([KMGT](?:iB)?)?")
+_UNITS |= {"MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+"""As coreutils has them; disks are sold by the thousand."""
+_SIZE = re.compile(r"(\d+)\s*([KMGT]|[KMGT]iB|[MGT]B)?")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 

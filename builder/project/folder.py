@@ -86,7 +86,7 @@ class Project:
         return read_cloud_init(self.root)
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """What profiles/KIND/ holds: bases, guests, roles or nodes."""
+        """What profiles/KIND/ holds: bases, guests, roles, presets or nodes."""
         folder = self.root / "profiles" / kind
         files = [file for file in sorted(folder.glob("*")) if not file.name.startswith(".")]
         for file in files:
@@ -120,9 +120,16 @@ class Project:
         return validate(Guest, self._read(f"profiles/guests/{name}.yaml"))
 
     def settings(
-        self, node: str, role: str | None = None, base: str | None = None, guest: str | None = None
+        self,
+        node: str,
+        role: str | None = None,
+        base: str | None = None,
+        guest: str | None = None,
+        *,
+        preset: str | None = None,
     ) -> Resolved:
-        """The node as base < role < node describe it. `role`, `base` and `guest` are the command line's.
+        """The node as base < role < preset < node describe it. `role`, `base`, `guest` and `preset` are the command
+        line's.
 
         `base` and `guest` win over the profiles. A `role` other than the node's own is refused: with several nodes on
         one line it would make a worker of a control plane, unasked.
@@ -144,6 +151,7 @@ class Project:
             choice,
             defaults,
             role_layer,
+            self._preset(preset, role_layer),
             own.without("role", "base"),
             derived({} if guest is None else {"guest": guest}, "the command line"),
         )
@@ -203,6 +211,17 @@ class Project:
         if "guest" not in layer.data:
             guests = ", ".join(f"guest: {name}" for name in ("none", *self.names("guests")))
             refuse([Problem(layer.origins.mark(""), "guest: is missing", f"a role says what it runs: {guests}")])
+        return layer
+
+    def _preset(self, name: str | None, role: Document) -> Document:
+        """Of profiles/presets, for machines that the role has."""
+        if name is None:
+            return derived({}, "")
+        asked = derived({"preset": name}, "--preset")
+        layer = self._layer("presets", self._choose("presets", asked, "preset"), _ROLE_KEYS)
+        if "machine" in layer.data and role.data.get("machine") is None:
+            text = f"machine: the preset {name} is for a guest's machine, and {role.origins.mark('').file} has none"
+            refuse([Problem(layer.origins.mark("machine"), text)])
         return layer
 
     def _own_role(self, node: str, fallback: str) -> str | None:
