@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from builder.features import (
+    bench,
     bridge,
     growth,
     guest,
@@ -54,6 +55,7 @@ FEATURES: tuple[Feature, ...] = (
     trim.edits,
     guest.edits,
     room.edits,
+    bench.edits,
     k3s.edits,
     quiet.edits,
     role.edits,

@@ -1,0 +1,12 @@
+"""A measure of the machine, the same on the Pi and in its guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.model.edits import Edit
+
+
+def edits(context: Context) -> Iterator[Edit]:
+    yield from context.overlay("bench", key="role")
