@@ -1,5 +1,6 @@
-"""Secrets are where they belong and nowhere else: a password's hash in the image's /etc/shadow, the private ssh key in
-no file at all. All that a build leaves behind is searched, byte by byte, and what others could see while it runs.
+"""Secrets are where they belong and nowhere else: a password's hash in the image's /etc/shadow, the agents' token on the
+guest's seed, the servers' token and the private ssh key in no file. All that a build leaves behind is searched, byte by
+byte, and what others could see while it runs.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from builder.build import Built
 from builder.disk import ext4
 from builder.model.manifest import Manifest
-from tests.conftest import SHIPPED
+from tests.conftest import SHIPPED, copy_shipped
 from tests.workshop import Workshop
 
 pytestmark = pytest.mark.disk
 
 CANARY = "$6$canaryCANARYsalt$OnlyTheShadowKnows0123456789abcdefghijklmnopqrstuvwxyz"
-WORD = b"OnlyTheShadowKnows"
+SECRETS = {
+    "password": CANARY,
+    "token": "OnlyTheServersKnow-0123456789",
+    "agent_token": "OnlyTheSeedKnows-0123456789",
+}
+IN_THE_IMAGE = {b"OnlyTheShadowKnows": 1, b"OnlyTheServersKnow": 0, b"OnlyTheSeedKnows": 1}
+"""How often each is there."""
 KEY = SHIPPED / "profiles/access/id_ed25519"
-REFERENCES = {"env": "env:PIMU_CANARY", "file": "file:profiles/access/password-hash"}
+REFERENCES = {"env": "env:PIMU_CANARY_{}", "file": "file:profiles/access/canary-{}"}
 
 
 @dataclass
@@ -47,21 +55,23 @@ class Traces:
 def traces(request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Traces:
     """A node is made while the secret is known, in soak its golden image too; plan, JSON and an error are asked for."""
     folder = tmp_path_factory.mktemp("canaries")
-    project = folder / "project"
-    for name in ("profiles", "overlays", "cloud-init"):
-        shutil.copytree(SHIPPED / name, project / name, symlinks=True)
+    project = copy_shipped(folder / "project")
     shutil.copy(SHIPPED / "pimu.lock", project)
     cluster = project / "profiles/cluster.yaml"
-    lines = cluster.read_text().splitlines(keepends=True)
-    (place,) = (number for number, line in enumerate(lines) if line.startswith("user:"))
-    lines.insert(place + 1, f"  password: {REFERENCES[request.param]}\n")
-    cluster.write_text("".join(lines))
+    data = yaml.safe_load(cluster.read_text())
+    references = {name: REFERENCES[request.param].format(name) for name in SECRETS}
+    data["user"]["password"] = references.pop("password")
+    data["k3s"] |= references
+    cluster.write_text(yaml.safe_dump(data))
     settings = {"TMPDIR": str(folder / "scratch"), "HOME": str(folder / "scratch")}
     (folder / "scratch").mkdir()
-    if request.param == "env":
-        settings["PIMU_CANARY"] = CANARY
-    else:
-        (project / "profiles/access/password-hash").write_text(f"{CANARY}\n")
+    for name, secret in SECRETS.items():
+        if request.param == "env":
+            settings[f"PIMU_CANARY_{name}"] = secret
+        else:
+            file = project / f"profiles/access/canary-{name}"
+            file.touch(0o600)
+            file.write_text(f"{secret}\n")
 
     Workshop(folder).furnish()
     workshop = Workshop(folder, project)
@@ -121,24 +131,26 @@ def count(file: Path, word: bytes) -> int:
         return found
 
 
-def test_the_password_is_in_shadow_and_nowhere_else(traces: Traces, tmp_path: Path) -> None:
+def test_each_secret_is_where_it_belongs_and_nowhere_else(traces: Traces, tmp_path: Path) -> None:
     image = traces.workshop.output() / "node-003.img"
     manifest = Manifest.from_json((traces.workshop.output() / "node-003.manifest.json").read_text(), "")
     (shadow,) = ext4.read_files(image, manifest.layout.root_start, ["etc/shadow"], tmp_path)
     assert [line for line in shadow.decode().splitlines() if CANARY in line] == [f"pimu:{CANARY}::0:99999:7:::"]
-    found = {str(file): times for file in traces.files() if (times := count(file, WORD))}
-    assert found == {str(image): 1}
+    for word, wanted in IN_THE_IMAGE.items():
+        found = {str(file): times for file in traces.files() if (times := count(file, word))}
+        assert found == ({str(image): wanted} if wanted else {}), word
 
 
 def test_nothing_that_is_said_holds_it(traces: Traces) -> None:
     assert all(traces.said.values())
-    assert [name for name, text in traces.said.items() if WORD.decode() in text] == []
-    assert "PIMU_CANARY" in traces.said["plan"] or "password-hash" in traces.said["plan"]
+    for word in IN_THE_IMAGE:
+        assert [name for name, text in traces.said.items() if word.decode() in text] == []
+    assert "PIMU_CANARY_agent_token" in traces.said["plan"] or "canary-agent_token" in traces.said["plan"]
 
 
 def test_no_tool_is_told_it(traces: Traces) -> None:
     assert any(b"--offline" in words for words in traces.seen)
-    assert [words for words in traces.seen if WORD in words] == []
+    assert [words for words in traces.seen if any(word in words for word in IN_THE_IMAGE)] == []
 
 
 def test_nobody_else_may_read_the_image_that_holds_it(traces: Traces) -> None:
@@ -155,5 +167,5 @@ def test_the_private_key_is_in_no_file_and_no_word(traces: Traces) -> None:
 
 def test_the_manifest_names_the_reference(traces: Traces) -> None:
     plan = json.loads((traces.workshop.output() / "node-003.manifest.json").read_text())["plan"]
-    assert any(reference in json.dumps(plan) for reference in REFERENCES.values())
+    assert any(reference.format("agent_token") in json.dumps(plan) for reference in REFERENCES.values())
     assert os.fspath(traces.workshop.project) not in json.dumps(plan)
