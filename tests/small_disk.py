@@ -14,6 +14,7 @@ from pathlib import Path
 
 from builder.run import environment, run
 from tests.conftest import SHIPPED
+from tests.planned import DEBIAN
 
 FILLING = """
 import os, pathlib, sys
@@ -110,7 +111,7 @@ def output(folder: str, cache: str, megabytes: str, *moments: str) -> list[Outco
     run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", place])
     image, ballast = place / "node-003.img", place / "ballast"
     outcomes = []
-    words = ["node-003", "--role", "worker", "--offline", "--sha256", "--output", folder]
+    words = ["node-003", "--role", "worker", "--base", DEBIAN, "--offline", "--sha256", "--output", folder]
     for moment in (*moments, "never"):
         for path in (place / "node-003.manifest.json", place / "node-003.img.sha256"):
             path.unlink(missing_ok=True)

@@ -69,7 +69,7 @@ def workshop(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def furnish(workshop: Path, *kinds: str) -> None:
     for kind in kinds:
         ours = workshop / "cache" / kind
-        shutil.copytree(cache.default_root() / kind, ours, copy_function=os.link)
+        shutil.copytree(cache.default_root() / kind, ours, symlinks=True, copy_function=os.link)
 
 
 def build(workshop: Path, where: str, which: int = 1, when: str = "before") -> subprocess.Popen[bytes]:

@@ -16,6 +16,7 @@ from builder.build import BuildOptions, Built, build
 from builder.model.progress import Silent
 from builder.project import Project
 from tests.conftest import SHIPPED
+from tests.planned import DEBIAN
 from tests.workshop import Workshop, flip, mirror
 
 pytestmark = pytest.mark.disk
@@ -33,7 +34,9 @@ def workshop(built: Built, tmp_path: Path) -> Workshop:
 @pytest.fixture
 def alone(built: Built, tmp_path: Path) -> dict[str, object]:
     """What the images are by node, one build after the other."""
-    options = BuildOptions(output=tmp_path / "alone", cache=cache.default_root(), role="worker", jobs=1, offline=True)
+    options = BuildOptions(
+        output=tmp_path / "alone", cache=cache.default_root(), role="worker", base=DEBIAN, jobs=1, offline=True
+    )
     made = build(Project(SHIPPED), NODES, options, Silent())
     images = {one.plan.settings.name: json.loads(one.manifest.read_text())["image"] for one in made}
     for one in made:
@@ -97,7 +100,7 @@ def test_everything_is_fetched_and_made_once(workshop: Workshop, alone: dict[str
 def test_every_source_is_fetched_once(workshop: Workshop) -> None:
     """By eight that ask for all of them at the same moment."""
     with mirror() as site:
-        processes = [workshop.start("fetch", settings={"http_proxy": site.url}) for _ in range(8)]
+        processes = [workshop.start("fetch", "--base", DEBIAN, settings={"http_proxy": site.url}) for _ in range(8)]
         said = [process.communicate()[1].decode() for process in processes]
         assert [process.returncode for process in processes] == [0] * 8, "\n".join(said)
         assert dict(site.asked) == dict.fromkeys(site.pages, 1)

@@ -21,6 +21,7 @@ from builder.model.lock import from_text
 from builder.run import environment
 from tests.conftest import SHIPPED
 from tests.loopback import Request, Site, serving
+from tests.planned import DEBIAN
 
 KINDS = ("sha256", "layers", "accel", "guests", "golden")
 
@@ -45,6 +46,7 @@ class Workshop:
             shutil.copytree(
                 cache.default_root() / kind,
                 self.cache / kind,
+                symlinks=True,
                 copy_function=os.link,
                 ignore=shutil.ignore_patterns("*.lock", "*.part", "*.resume"),
                 dirs_exist_ok=True,
@@ -88,7 +90,8 @@ class Workshop:
         return process.returncode, errors.decode()
 
     def build_words(self, *nodes: str, output: str = "output") -> tuple[str, ...]:
-        return (*(nodes or ("node-003",)), "--role", "worker", "--jobs", "2", "--output", str(self.output(output)))
+        asked = ("--role", "worker", "--base", DEBIAN, "--jobs", "2", "--output", str(self.output(output)))
+        return (*(nodes or ("node-003",)), *asked)
 
     def image(self, node: str = "node-003", output: str = "output") -> object:
         """What the manifest says of the image's bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -73,8 +74,8 @@ def make_golden(
 
     def make(fresh: Path) -> None:
         progress.step("golden", f"{plan.settings.role} on {plan.settings.base}: merge layers, write the disk")
-        for folder in (*layers, *{blob.parent for blob in blobs.values()}):
-            require_whole(folder)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(require_whole, (*layers, *{blob.parent for blob in blobs.values()})))
         trees: dict[Volume, Tree] = {
             "root": Tree.of_layers([layer / ROOT_TAR for layer in layers], epoch),
             "boot": _boot_tree(layers, epoch),
