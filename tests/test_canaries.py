@@ -1,6 +1,6 @@
-"""Secrets are where they belong and nowhere else: a password's hash in the image's /etc/shadow, the agents' token on the
-guest's seed, the servers' token and the private ssh key in no file. All that a build leaves behind is searched, byte by
-byte, and what others could see while it runs.
+"""Secrets are where they belong and nowhere else: a password's hash in the image's /etc/shadow, the agents' token on
+the guest's seed, the servers' token and the private ssh key in no file. All that a build leaves behind is searched,
+byte by byte, and what others could see while it runs.
 """
 
 from __future__ import annotations
