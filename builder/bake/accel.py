@@ -7,6 +7,8 @@ udevadm, busybox, blkid).
 
 from __future__ import annotations
 
+import platform
+import posixpath
 import shutil
 from pathlib import Path
 
@@ -53,6 +55,10 @@ def make_accel(resolution: Resolution, cache: Cache, store: Store) -> Path:
                 for folder in whole.glob(pattern):
                     target = libraries / folder.relative_to(whole)
                     shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
+            for library in whole.glob("usr/lib/systemd/libsystemd-shared-*.so"):  # of systemd before Debian 12
+                target = libraries / f"usr/lib/{platform.machine()}-linux-gnu"
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(library, target)
             for loader in whole.glob("usr/lib/ld-linux-*"):
                 shutil.copy2(loader, libraries / "usr/lib", follow_symlinks=False)
             _copy_programs(deb, whole, programs)
@@ -83,7 +89,7 @@ def set_aside(source: Path, tree: Path, whose: str) -> None:
 
 
 def _copy_programs(deb: Deb, whole: Path, tree: Path) -> None:
-    """Of a package that is named with some programs only, a link such as depmod's to kmod becomes a file."""
+    """Of a package that is named with some programs only, a link such as depmod's to /bin/kmod becomes a file."""
     if deb.name in _SOME:
         programs = [whole / name for name in _SOME[deb.name]]
     elif deb.name in _WHOLE or deb.name.startswith("python3"):
@@ -94,6 +100,13 @@ def _copy_programs(deb: Deb, whole: Path, tree: Path) -> None:
         if program.name not in _ANSWERS_FOR_ITS_MACHINE:
             target = tree / program.relative_to(whole)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(program, target, follow_symlinks=deb.name in _SOME)
+            shutil.copy2(_resolved(program, whole) if deb.name in _SOME else program, target, follow_symlinks=False)
     if deb.name == "dpkg":
         set_aside(whole, tree, "host")
+
+
+def _resolved(path: Path, whole: Path) -> Path:
+    """What a link leads to when `whole` is the root: this machine's /bin/kmod is another one."""
+    while path.is_symlink():
+        path = whole / posixpath.normpath(path.relative_to(whole).parent / path.readlink()).lstrip("/")
+    return path
