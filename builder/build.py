@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import doctor, guests, publish, recipe
+from builder import airgap, doctor, guests, publish, recipe
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
 from builder.errors import BuildError, ConfigurationError, DamagedError
 from builder.lock_file import LOCK_FILE
-from builder.model.lock import LockedImage, Resolution
+from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
 from builder.model.sources import ImageSource, PackagesSource
@@ -121,7 +121,7 @@ class _Kitchen:
     def __init__(self, project: Project, options: BuildOptions, secrets: Secrets, progress: Progress) -> None:
         self._options, self._secrets, self._progress = options, secrets, progress
         self._store = Store(options.cache)
-        cache = Cache(options.cache)
+        self._cache = cache = Cache(options.cache)
         self._resolver = Resolver(
             project.root / LOCK_FILE, cache, self._store, progress, offline=options.offline, locked=options.locked
         )
@@ -148,8 +148,17 @@ class _Kitchen:
             made_bases = {name: future.result() for name, future in pending_bases.items()}
         goldens = {}
         for plan in plans:
-            blobs = made_disks[plan.guest_disk.name] if plan.guest_disk is not None else {}
-            goldens[plan.settings.name] = self._golden(plan, made_bases[plan.settings.base], blobs), blobs
+            base = made_bases[plan.settings.base]
+            blobs = dict(made_disks[plan.guest_disk.name]) if plan.guest_disk is not None else {}
+            blobs |= airgap.make_blobs(
+                plan,
+                self._resolver,
+                cache=self._cache,
+                store=self._store,
+                epoch=base.epoch,
+                progress=self._progress,
+            )
+            goldens[plan.settings.name] = self._golden(plan, base, blobs), blobs
         return goldens
 
     def _guest_disk(self, plan: Plan) -> dict[str, Path]:
@@ -173,7 +182,7 @@ class _Kitchen:
         layers = [base.folder] if added is None else [base.folder, added]
         return make_golden(plan, layers, blobs, epoch=base.epoch, store=self._store, progress=self._progress)
 
-    def _used(self, plan: Plan) -> dict[str, Resolution | LockedImage]:
+    def _used(self, plan: Plan) -> dict[str, Resolution | LockedImage | LockedFile]:
         """What is in this node's image, whatever else was built with it."""
         image = self._resolver.used_images.get(plan.settings.base)
         names = [] if image else [system_name(plan.settings.base, plan.base.architecture)]
@@ -181,7 +190,8 @@ class _Kitchen:
             names.append(packages_name(plan.settings.base, plan.base, plan.packages))
         if plan.guest_disk is not None and plan.guest is not None:
             names.append(system_name(f"guest {plan.guest_disk.name}", plan.guest.architecture))
-        used: dict[str, Resolution | LockedImage] = {name: self._resolver.used[name] for name in names}
+        used: dict[str, Resolution | LockedImage | LockedFile] = {name: self._resolver.used[name] for name in names}
+        used |= {name: self._resolver.used_files[name] for name in airgap.lock_names(plan)}
         return used if image is None else used | {plan.settings.base: image}
 
     def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:

@@ -27,6 +27,7 @@ def prefetch(project: Project, root: Path, base: str | None, files: Sequence[Pat
     lock, cache = read_lock(project.root / LOCK_FILE), Cache(root)
     with in_use(root):
         debs = [pin for resolution in lock.resolutions.values() for pin in deb_pins(resolution, project.archives())]
+        debs += [Pin(file.url, file.sha256, file.size) for file in lock.files.values()]
         known = {pin.sha256: pin for pin in (*debs, *(pin for _, pin in _images(project, lock)))}
         if files:
             return [_take_in(file, known, cache, progress) for file in files]

@@ -17,7 +17,7 @@ from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError
-from builder.model.lock import LockedImage, Resolution
+from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.model.lock import as_data as lock_data
 from builder.model.manifest import ImageFacts, Manifest
 from builder.model.plan import Plan
@@ -64,7 +64,7 @@ def node_image(
     plan: Plan,
     golden: Golden,
     blobs: Mapping[str, Path],
-    used: Mapping[str, Resolution | LockedImage],
+    used: Mapping[str, Resolution | LockedImage | LockedFile],
     *,
     output: Path,
     secrets: Secrets,

@@ -15,7 +15,7 @@ from builder import apt
 from builder.errors import ConfigurationError, DownloadError
 from builder.images import Importer, pin_of, request_of
 from builder.lock_file import locked, read_lock, write_lock
-from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical
+from builder.model.lock import Deb, Lock, LockedFile, LockedImage, Resolution, canonical
 from builder.model.progress import Progress
 from builder.model.sources import AptSource, ImageSource
 from builder.sources import Cache, Pin, fetch
@@ -36,6 +36,7 @@ class Resolver:
         self.lock = read_lock(lock_path)
         self.used: dict[str, Resolution] = {}
         self.used_images: dict[str, LockedImage] = {}
+        self.used_files: dict[str, LockedFile] = {}
 
     def resolve(
         self,
@@ -105,6 +106,26 @@ class Resolver:
             self.used_images[name] = image
             if self.lock.images.get(name) != image:
                 self._add_to_lock(lambda lock: lock.with_image(name, image))
+
+    def file(self, name: str, request: str, pin: Callable[[], Pin]) -> LockedFile:
+        """A published file, in the cache: the locked one, else what `pin` finds out, which is then locked.
+
+        Raises DownloadError.
+        """
+        locked = self.lock.get_file(name, request)
+        if locked is None:
+            self._refuse_news(name)
+            if self.offline:
+                raise DownloadError(f"{self.path.name} has no {name}", hint="run once without --offline to lock it")
+        wanted = pin() if locked is None else Pin(locked.url, locked.sha256, locked.size)
+        fetch([wanted], self._cache, self._progress, offline=self.offline)
+        size = self._cache.path(wanted.sha256).stat().st_size
+        file = LockedFile(request, wanted.url, wanted.sha256, size)
+        with self._writing:
+            self.used_files[name] = file
+            if self.lock.files.get(name) != file:
+                self._add_to_lock(lambda lock: lock.with_file(name, file))
+        return file
 
     def _before(self, name: str, request: str, sources: Sequence[AptSource]) -> Resolution | None:
         """What was locked for the same packages on a base as it was then, so that a change of the base is not one of

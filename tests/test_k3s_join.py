@@ -16,7 +16,7 @@ from builder.k3s_ca import make_parts
 from builder.model.k3s_ca import to_text
 from builder.secrets import Secrets
 from tests.loopback import Site
-from tests.mock_k3s import BINARY, PROGRAM, SUMS, MockK3s, k3s_server, releases
+from tests.mock_k3s import BINARY, PROGRAM, SUMS, VERSION, MockK3s, k3s_server, releases
 from tests.planned import plan_of
 
 pytestmark = pytest.mark.disk
@@ -30,6 +30,10 @@ for name in etc usr var; do
     mount -t overlay -o "lowerdir=/$name,upperdir=$1/$name,workdir=$1/work-$name" overlay /$name
 done
 mount -t tmpfs tmpfs /run
+if [ -d "$1/airgap" ]; then
+    mkdir /run/pimu-airgap
+    mount --bind "$1/airgap" /run/pimu-airgap
+fi
 mkdir -p /run/pimu-seed
 cp "$1"/seed/* /run/pimu-seed
 : >>"$1/console"
@@ -256,3 +260,26 @@ def test_a_token_with_the_hash_of_the_authorities_is_told_to_their_server_alone(
         assert (server.joins, server.heard, mismatch) == (
             (["k3s-003"], True, False) if whose == "ours" else ([], False, True)
         )
+
+
+@pytest.mark.parametrize("shell", ["dash", "busybox sh"])
+def test_a_guest_with_a_disk_of_k3s_fetches_nothing(
+    shell: str, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site
+) -> None:
+    """The disk's content is that of tests/test_airgap.py."""
+    cluster = project_folder / "profiles/cluster.yaml"
+    cluster.write_text(f"{cluster.read_text()}  airgap: true\n  images: tar.zst\n")
+    guest = Guest(tmp_path / "guest", tuple(shell.split()))
+    write_seed(guest.folder, project_folder, server, site)
+    release = guest.folder / "airgap" / VERSION
+    release.mkdir(parents=True)
+    (release / "k3s").write_bytes(PROGRAM)
+    (release / "sha256sum-amd64.txt").write_text(f"{hashlib.sha256(PROGRAM).hexdigest()}  k3s\n")
+    (release / "k3s-airgap-images-amd64.tar.zst").write_bytes(b"images")
+    process = guest.boot()
+    until(lambda: server.joins == ["k3s-003"], guest)
+    process.kill()
+    process.wait()
+    images = guest.folder / "var/lib/rancher/k3s/agent/images"
+    assert [path.read_bytes() for path in images.iterdir()] == [b"images"]
+    assert not site.asked

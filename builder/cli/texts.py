@@ -171,6 +171,8 @@ def lock_data(lock: Lock) -> Iterator[dict[str, Any]]:
     for name, image in sorted(lock.images.items()):
         facts = {"url": image.url, "sha256": image.sha256, "size": image.size, "signed_by": image.signed_by}
         yield {"name": name, "kind": "image", **facts}
+    for name, file in sorted(lock.files.items()):
+        yield {"name": name, "kind": "file", "url": file.url, "sha256": file.sha256, "size": file.size}
     if lock.tools:
         yield {
             "name": "tools",
@@ -187,6 +189,8 @@ def lock_lines(lock: Lock) -> Iterator[str]:
     for name, image in sorted(lock.images.items()):
         signed = f"signed by {image.signed_by[-16:]}" if image.signed_by else "as pinned"
         yield f"{name:40}  {'image':>13}  {size(image.size):>9}  {signed}"
+    for name, file in sorted(lock.files.items()):
+        yield f"{name:40}  {'file':>13}  {size(file.size):>9}  {file.sha256[:16]}"
     if lock.tools:
         versions = ", ".join(f"{name} {' or '.join(lock.tools[name])}" for name in sorted(lock.tools))
         yield f"{'tools':40}  {versions}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from builder.features.context import Context
+from builder.features.guest import FILES
 from builder.model.edits import Edit
-from builder.model.k3s import K3sCluster, K3sServer
+from builder.model.k3s import K3sAgent, K3sCluster, K3sServer
 from builder.model.k3s_ca import PLACED
 from builder.model.patches import KernelWords, SecretRef
 
 _ETC, _STATE = "/etc/rancher/k3s", "/var/lib/rancher/k3s"
+_AIRGAP = "k3s_cluster.airgap"
 _CGROUPS = KernelWords(
     add=("cgroup_memory=1", "cgroup_enable=memory"), remove=("cgroup_memory=.*", "cgroup_(en|dis)able=memory")
 )
@@ -18,9 +20,15 @@ _CGROUPS = KernelWords(
 
 
 def edits(context: Context) -> Iterator[Edit]:
-    server, cluster = context.settings.k3s, context.settings.k3s_cluster
-    if not isinstance(server, K3sServer) or cluster is None:
-        return
+    cluster = context.settings.k3s_cluster
+    match context.settings.k3s:
+        case K3sServer() as server if cluster is not None:
+            yield from _server(context, server, cluster)
+        case K3sAgent() if cluster is not None and cluster.airgap:
+            yield context.place(f"{FILES}/airgap.img", "guest-airgap", key=_AIRGAP, scope="golden", mode=0o644)
+
+
+def _server(context: Context, server: K3sServer, cluster: K3sCluster) -> Iterator[Edit]:
     first = is_first(context, cluster)
     if not first and server.datastore != "etcd":
         raise context.refuse(
@@ -34,6 +42,12 @@ def edits(context: Context) -> Iterator[Edit]:
         yield context.patch("/etc/default/raspi-extra-cmdline", _CGROUPS, scope="node", key="k3s")
     yield from context.overlay("k3s-release", key="k3s_cluster.version")
     yield from context.overlay("k3s", key="k3s_cluster.version")
+    if cluster.airgap:
+        yield context.place("/usr/local/bin/k3s", "k3s", key=_AIRGAP, scope="golden", mode=0o755)
+        yield context.write("/var/lib/pimu/k3s-installed", f"{cluster.version}\n", key=_AIRGAP)
+        for images in cluster.assets(context.base.architecture)[1:]:
+            path = f"{_STATE}/agent/images/{images}"
+            yield context.place(path, "k3s-images", key=_AIRGAP, scope="golden", mode=0o644)
     yield from context.overlay("k3s-node", key="k3s", scope="node", first=first, names=_names(context, cluster))
     yield from _secrets(context, cluster)
     if cluster.ca is not None:

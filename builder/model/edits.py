@@ -13,7 +13,7 @@ from builder.model.patches import Patch, SecretRef
 
 Volume = Literal["boot", "root"]
 Scope = Literal["golden", "node"]
-Blob = Literal["guest-disk", "guest-kernel", "guest-initrd", "guest-seed"]
+Blob = Literal["guest-disk", "guest-kernel", "guest-initrd", "guest-seed", "guest-airgap", "k3s", "k3s-images"]
 
 DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644

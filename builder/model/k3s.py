@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from builder.model.strict import Strict
 from builder.model.values import Domain, Ipv4, SecretReference, Sha256, Url
@@ -55,6 +55,7 @@ def _check_version(value: object) -> object:
     return value
 
 
+Architecture = Literal["amd64", "arm64"]
 Version = Annotated[str, BeforeValidator(_check_version)]
 Server = Annotated[str, BeforeValidator(_check_server)]
 Label = Annotated[str, BeforeValidator(_check_label)]
@@ -67,7 +68,11 @@ Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 class K3sCluster(Strict):
     """`server` is where agents join; `address` is that of its name, for those who have no DNS to ask. `token` admits
     servers and `agent_token` agents. `releases` holds VERSION/k3s and its list of checksums; `sha256`, by architecture,
-    is asked for in place of that list. `ca` is the file of `pimu-build k3s-ca`: agents then know their server by it."""
+    is asked for in place of that list. `ca` is the file of `pimu-build k3s-ca`: agents then know their server by it.
+
+    With `airgap` the build fetches k3s, and its archive of container images if `images` says which; the nodes need no
+    network for it.
+    """
 
     version: Version
     server: Server
@@ -76,7 +81,29 @@ class K3sCluster(Strict):
     agent_token: SecretReference
     ca: SecretReference | None = None
     releases: Url
-    sha256: dict[Literal["amd64", "arm64"], Sha256] = Field(default_factory=dict)
+    sha256: dict[Architecture, Sha256] = Field(default_factory=dict)
+
+    airgap: bool = False
+    images: Literal["tar.zst", "tar.gz", "tar"] | None = None
+
+    @model_validator(mode="after")
+    def _images_are_baked(self) -> K3sCluster:
+        if self.images is not None and not self.airgap:
+            raise ValueError("images are baked with airgap: true, and fetched by the nodes without")
+        return self
+
+    def assets(self, architecture: Architecture) -> tuple[str, ...]:
+        """What a node without a network needs of a release: the program, and the archive of images if one is named."""
+        program = "k3s" if architecture == "amd64" else f"k3s-{architecture}"
+        return (program, f"k3s-airgap-images-{architecture}.{self.images}") if self.images else (program,)
+
+    def list_of(self, architecture: Architecture) -> str:
+        """The release's asset with the checksums of the others."""
+        return f"sha256sum-{architecture}.txt"
+
+    def url_of(self, asset: str) -> str:
+        """+ is a blank to some servers."""
+        return f"{self.releases}/{self.version.replace('+', '%2B')}/{asset}"
 
     @property
     def server_name(self) -> str:

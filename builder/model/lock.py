@@ -71,12 +71,23 @@ class LockedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedFile:
+    """A published file as it was taken."""
+
+    request: str
+    url: str
+    sha256: Sha256
+    size: Count
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """`tools`: the versions of each program that is known to make the same bytes of all this."""
 
     resolutions: Mapping[str, Resolution] = field(default_factory=dict)
     images: Mapping[str, LockedImage] = field(default_factory=dict)
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: Mapping[str, LockedFile] = field(default_factory=dict)
 
     def get(self, name: str, request: str) -> Resolution | None:
         """The locked answer, unless the profiles have asked for something else since."""
@@ -101,6 +112,13 @@ class Lock:
     def with_image(self, name: str, image: LockedImage) -> Lock:
         return replace(self, images={**self.images, name: image})
 
+    def get_file(self, name: str, request: str) -> LockedFile | None:
+        found = self.files.get(name)
+        return found if found is not None and found.request == request else None
+
+    def with_file(self, name: str, file: LockedFile) -> Lock:
+        return replace(self, files={**self.files, name: file})
+
     def strangers(self, tools: Mapping[str, str]) -> dict[str, str]:
         """Of programs and their versions those that are locked with other versions only."""
         return {name: version for name, version in tools.items() if version not in self.tools.get(name, (version,))}
@@ -120,9 +138,9 @@ def deb_data(deb: Deb) -> dict[str, Any]:
     return data if deb.epoch else {key: value for key, value in data.items() if key != "epoch"}
 
 
-def as_data(locked: Resolution | LockedImage) -> dict[str, Any]:
+def as_data(locked: Resolution | LockedImage | LockedFile) -> dict[str, Any]:
     """Plain data, in the words of the lock's text."""
-    if isinstance(locked, LockedImage):
+    if not isinstance(locked, Resolution):
         return asdict(locked)
     return {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
 
@@ -143,8 +161,9 @@ def to_text(lock: Lock) -> str:
         f"    {json.dumps(name)}: {json.dumps(asdict(lock.images[name]), indent=6, sort_keys=True)[:-1]}    }}"
         for name in sorted(lock.images)
     )
+    files = ",\n".join(f"    {json.dumps(name)}: {canonical(asdict(lock.files[name]))}" for name in sorted(lock.files))
     tools = ",\n".join(f"    {json.dumps(name)}: {json.dumps(sorted(lock.tools[name]))}" for name in sorted(lock.tools))
-    rooms = {"tools": tools, "images": images, "resolutions": ",\n".join(parts)}
+    rooms = {"tools": tools, "files": files, "images": images, "resolutions": ",\n".join(parts)}
     body = ",\n".join(f'  "{room}": {{\n{text}\n  }}' for room, text in rooms.items())
     return f'{{\n  "version": {VERSION},\n{body}\n}}\n'
 
@@ -156,6 +175,7 @@ class _Text(BaseModel):
     resolutions: dict[str, Resolution]
     images: dict[str, LockedImage] = {}
     tools: dict[str, tuple[str, ...]] = {}
+    files: dict[str, LockedFile] = {}
 
 
 def from_text(text: str, where: str) -> Lock:
@@ -170,4 +190,4 @@ def from_text(text: str, where: str) -> Lock:
         else:
             reason = f"is not a lock file ({f'{key}: ' if key else ''}{first['msg']})"
         raise ConfigurationError(reason, where=where, hint=REMEDY) from broken
-    return Lock(read.resolutions, read.images, read.tools)
+    return Lock(read.resolutions, read.images, read.tools, read.files)
