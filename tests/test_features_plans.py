@@ -31,7 +31,9 @@ def _listing(plan: Plan) -> Iterator[str]:
         if isinstance(edit, WriteFile) and not edit.path.startswith(_READ_IN_OVERLAYS):
             yield from _quoted(edit.content)
     for file in plan.seed:
-        yield from ("", f"seed {file.name}", *_quoted(file.content))
+        yield from ("", f"seed {file.name}")
+        if not file.origin.startswith("overlays/"):
+            yield from _quoted(file.content)
     for note in plan.notes:
         yield from ("", f"note of {note.feature}: {note.text}")
 

@@ -20,9 +20,10 @@ INSTALL = "/usr/lib/pimu/k3s-install"
 def room(tmp_path: Path) -> Iterator[Room]:
     """With a clock that is set, a kernel that counts memory, and no pause between two tries."""
     staged = stage(tmp_path / "stage")
-    clock = staged / "usr/bin/timedatectl"
-    clock.write_text("#!/bin/sh\ncat /clock\n")
-    clock.chmod(0o755)
+    stand_ins = {"timedatectl": "cat /clock", "systemctl": 'echo "$(/usr/local/bin/k3s) $*" >>/started'}
+    for name, script in stand_ins.items():
+        (staged / "usr/bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (staged / "usr/bin" / name).chmod(0o755)
     release = staged / "usr/lib/pimu/k3s-release.sh"
     release.write_text(release.read_text().replace("pause=5", "pause=0"))
     with open_room(tmp_path / "root", staged) as room:
@@ -46,6 +47,12 @@ def test_k3s_is_fetched_once_checked_and_reported(room: Room) -> None:
     room.run(INSTALL)
     assert room.run("stat -c '%i %a' /usr/local/bin/k3s") == first
     assert room.report("k3s")["status"] == "ok"
+
+
+def test_k3s_is_started_at_each_boot_when_it_is_there(room: Room) -> None:
+    room.run(f"{INSTALL}; {INSTALL}")
+    started = f"{PROGRAM.decode().partition('echo ')[2].strip()} --no-block start k3s.service\n"
+    assert room.path("/started").read_text() == started * 2
 
 
 def test_what_a_power_cut_leaves_is_completed(room: Room) -> None:
@@ -83,7 +90,7 @@ def test_what_its_checksum_does_not_know_is_never_installed(room: Room) -> None:
     install = room.start(INSTALL)
     room.run("until grep -qs waiting /boot/firmware/pimu-report.json; do sleep 0.1; done")
     assert "is not what its checksum says" in room.report("k3s")["reason"]
-    room.run("! [ -e /usr/local/bin/k3s ]")
+    room.run("! [ -e /usr/local/bin/k3s ] && ! [ -e /started ]")
     room.run("cp /good /releases/v1.36.5+k3s1/k3s-arm64")
     assert install.wait(timeout=60) == 0
 
