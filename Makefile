@@ -6,7 +6,7 @@ BASE = debian-trixie
 BIN = .venv/bin
 FAST = not disk and not boot and not soak
 TWO = -n 2 --dist worksteal
-SHELL_SCRIPTS = $$(grep -rIlE --exclude='*.j2' --exclude-dir=__pycache__ '^\#!/bin/(ba)?sh|shellcheck shell=' \
+SHELL_SCRIPTS = $$(grep -rIlE --exclude='*.j2' --exclude-dir=__pycache__ --exclude-dir=golden '^\#!/bin/(ba)?sh|shellcheck shell=' \
 	.ci builder overlays tests)
 
 .PHONY: help setup image boot lint test test-fast soak bench golden clean
