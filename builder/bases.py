@@ -10,13 +10,14 @@ from pathlib import Path
 from builder import apt
 from builder.bake import ACCEL_PACKAGES, DPKG_STATUS, Recipe, bake, make_accel, needs_accel, text_files
 from builder.bake.binfmt import host_architecture
-from builder.images import Importer
+from builder.images import Importer, named
 from builder.model.edits import FILE_MODE
 from builder.model.lock import canonical
 from builder.model.plan import Plan
 from builder.model.progress import Progress
 from builder.model.settings import Base
-from builder.model.sources import AptSource, ImageSource, PackagesSource
+from builder.model.sources import AptSource, CloudImageSource, ImageSource, InstallerSource, PackagesSource
+from builder.published import named_guest, take_whole
 from builder.resolve import Resolver
 from builder.sources import Cache
 from builder.store import Store, require_whole
@@ -47,10 +48,11 @@ class Bakery:
         base, name = plan.base, plan.settings.base
         if isinstance(base.source, ImageSource):
             importer = Importer(self._cache, self._store, self._progress, self._resolver.offline)
-            image = self._resolver.image(name, base.source, importer)
+            source = base.source
+            image = self._resolver.published(named(name, source), lambda: importer.take(name, source))
             read = importer.read(name, base, image)
             self._resolver.keep_image(name, image)
-            return BaseLayer(read.folder, read.epoch, read.sources, base.source.host_programs, read.keyrings)
+            return BaseLayer(read.folder, read.epoch, read.sources, source.host_programs, read.keyrings)
         recipe = Recipe(architecture=base.architecture, boot_mount=base.boot.mount, files=text_files(plan.base_edits))
         layer = self.bootstrap(name, base.suite, base.source, recipe)
         epoch = self._resolver.used[system_name(name, base.architecture)].epoch
@@ -84,6 +86,16 @@ class Bakery:
             progress=self._progress,
             label=name,
         )
+
+    def published_guest(self, name: str, source: InstallerSource | CloudImageSource) -> Path:
+        """A guest's ISO or cloud image, in the cache and locked."""
+        wanted = named_guest(name, source)
+        image = self._resolver.published(
+            wanted, lambda: take_whole(wanted, self._cache, self._progress, offline=self._resolver.offline)
+        )
+        self._cache.require_whole(image.sha256)
+        self._resolver.keep_image(wanted.name, image)
+        return self._cache.path(image.sha256)
 
     def add_packages(self, name: str, base: Base, lower: BaseLayer, packages: Sequence[str]) -> Path | None:
         """The layer of a role's packages on a base; None when the role asks for none."""

@@ -14,12 +14,12 @@ from builder import airgap, doctor, guests, publish, recipe
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
-from builder.errors import BuildError, ConfigurationError, DamagedError
+from builder.errors import BuildError, DamagedError
 from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Progress
-from builder.model.sources import ImageSource, PackagesSource
+from builder.model.sources import PackagesSource, PublishedFile
 from builder.plan import make_plan
 from builder.project import Project
 from builder.relock import Change, Relocker
@@ -70,7 +70,7 @@ def make_plans(
     """The plans of distinct nodes, once it is certain that none of them collides with another."""
     resolved = [project.settings(node, role, base, guest, preset=preset) for node in dict.fromkeys(nodes)]
     project.identities(resolved)
-    return [make_plan(one, project.overlays, project.seed) for one in resolved]
+    return [make_plan(one, project.overlays, project.seed, project.answers) for one in resolved]
 
 
 def build(project: Project, nodes: Sequence[str], options: BuildOptions, progress: Progress) -> list[Built]:
@@ -90,8 +90,9 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
 
 def relock(project: Project, names: Sequence[str], cache: Path, progress: Progress) -> list[Change]:
     """Lock what the archives offer now, of all or of what has these names; what has changed."""
-    sources = {name: project.base(name).source for name in project.names("bases")}
-    images = {name: source for name, source in sources.items() if isinstance(source, ImageSource)}
+    bases = {name: project.base(name).source for name in project.names("bases")}
+    disks = {f"guest {name}": project.guest(name).source for name in project.names("guests")}
+    images = {name: source for name, source in (bases | disks).items() if isinstance(source, PublishedFile)}
     path = project.root / LOCK_FILE
     with in_use(cache):
         return Relocker(path, Cache(cache), Store(cache), progress, images, project.archives()).upgrade(names)
@@ -165,14 +166,13 @@ class _Kitchen:
         disk, guest = plan.guest_disk, plan.guest
         assert disk is not None
         assert guest is not None
-        if not isinstance(guest.source, PackagesSource):
-            raise ConfigurationError(
-                "is for an installer, which no build runs",
-                where=f"profiles/guests/{disk.name}.yaml",
-                hint="install it by hand, with what `pimu-build render` writes",
-            )
+        source = guest.source
+        if not isinstance(source, PackagesSource):
+            file = self._bakery.published_guest(disk.name, source)
+            workshop = guests.Workshop(self._store, self._progress, offline=self._options.offline)
+            return workshop.make_disk(disk, guest, file)
         layer = self._bakery.bootstrap(
-            f"guest {disk.name}", guest.release, guest.source, guests.recipe_of(guest.architecture, disk)
+            f"guest {disk.name}", guest.release, source, guests.recipe_of(guest.architecture, disk)
         )
         epoch = self._resolver.used[system_name(f"guest {disk.name}", guest.architecture)].epoch
         return guests.make_disk(disk, layer, epoch=epoch, store=self._store, progress=self._progress)
@@ -184,15 +184,22 @@ class _Kitchen:
 
     def _used(self, plan: Plan) -> dict[str, Resolution | LockedImage | LockedFile]:
         """What is in this node's image, whatever else was built with it."""
-        image = self._resolver.used_images.get(plan.settings.base)
-        names = [] if image else [system_name(plan.settings.base, plan.base.architecture)]
-        if plan.packages:
-            names.append(packages_name(plan.settings.base, plan.base, plan.packages))
+        systems: dict[str, tuple[PackagesSource | PublishedFile, str]] = {
+            plan.settings.base: (plan.base.source, plan.base.architecture)
+        }
         if plan.guest_disk is not None and plan.guest is not None:
-            names.append(system_name(f"guest {plan.guest_disk.name}", plan.guest.architecture))
-        used: dict[str, Resolution | LockedImage | LockedFile] = {name: self._resolver.used[name] for name in names}
-        used |= {name: self._resolver.used_files[name] for name in airgap.lock_names(plan)}
-        return used if image is None else used | {plan.settings.base: image}
+            systems[f"guest {plan.guest_disk.name}"] = plan.guest.source, plan.guest.architecture
+        used: dict[str, Resolution | LockedImage | LockedFile] = {}
+        for name, (source, architecture) in systems.items():
+            if isinstance(source, PackagesSource):
+                locked = system_name(name, architecture)
+                used[locked] = self._resolver.used[locked]
+            else:
+                used[name] = self._resolver.used_images[name]
+        if plan.packages:
+            locked = packages_name(plan.settings.base, plan.base, plan.packages)
+            used[locked] = self._resolver.used[locked]
+        return used | {name: self._resolver.used_files[name] for name in airgap.lock_names(plan)}
 
     def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:
         begun = time.monotonic()

@@ -50,7 +50,7 @@ class Tool:
 
 
 E2FSPROGS = Tool(
-    ("mke2fs", "debugfs", "e2fsck", "e2image"),
+    ("mke2fs", "debugfs", "e2fsck", "e2image", "resize2fs"),
     "e2fsprogs",
     "the root volume; older ones write the time of day into it (Debian 12 has 1.47.2 in bookworm-backports)",
     option="-V",
@@ -68,7 +68,9 @@ TOOLS = (
     Tool(("mount", "umount"), "mount", "the sandbox's overlay, in a namespace of its own"),
     Tool(("cp",), "coreutils", "copies the golden image, sparse"),
     Tool(("qemu-img",), "qemu-utils", "the guest's disk"),
-    Tool(("qemu-system-x86_64",), "qemu-system-x86", "libguestfs's appliance"),
+    Tool(("qemu-system-x86_64",), "qemu-system-x86", "libguestfs's appliance, and the installer of an Alpine guest"),
+    Tool(("xorriso",), "xorriso", "reads the ISO of an Alpine guest"),
+    Tool(("cpio",), "cpio", "gives files to the live system of that ISO"),
     Tool(("qemu-system-aarch64",), "qemu-system-arm", "boot: a Pi that is not there"),
     Tool(("ssh", "ssh-keygen"), "openssh-client", "boot --check logs in", option="-V"),
 )  # fmt: skip

@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import recipe, unpacking
+from builder import published, recipe, unpacking
 from builder.appliance import import_layers
 from builder.bake import BOOT_TAR, DPKG_STATUS, ROOT_TAR
 from builder.errors import BuildError, DownloadError
 from builder.image_layout import HINT
 from builder.image_sources import image_sources
-from builder.model.lock import LockedImage, canonical
+from builder.model.lock import LockedImage
 from builder.model.progress import Progress
 from builder.model.settings import Base
 from builder.model.sources import AptSource, ImageSource
-from builder.signatures import check_signature
-from builder.sources import Cache, Pin, fetch, fetch_small
+from builder.published import Named
+from builder.sources import Cache
 from builder.store import Store, require_whole
 from builder.tree import Tree
 
 _FACTS, KEYRINGS, _RAW = "base.json", "keyrings", "disk.img"
-_SMALL = 1 << 20  # bytes of a signature, a key or a checksum's file, at most
 _NOT_THE_SYSTEMS = ("lost+found/", "dev/", "proc/", "sys/", "run/")
 _LARGEST_STATUS = 64 << 20
 _CODE = ("appliance.py", "images.py", "image_layout.py", "image_sources.py", "tar_reader.py", "tree.py", "unpacking.py")
@@ -41,15 +40,10 @@ class ImportedBase:
     keyrings: dict[str, Path]
 
 
-def request_of(source: ImageSource) -> str:
-    """What a lock's entry answers: another pin is another question."""
-    return canonical({"urls": list(source.urls), "sha256": source.sha256, "signer": source.signer.fingerprint})
-
-
-def pin_of(name: str, source: ImageSource) -> Pin:
+def named(name: str, source: ImageSource) -> Named:
+    """The image of a base."""
     instead = "--base debian-trixie needs no image, only a Debian mirror"
-    remedy = f"correct the pin in profiles/bases/{name}.yaml; {instead}"
-    return Pin(source.urls[0], source.sha256, source.size, remedy, instead, source.urls[1:])
+    return Named(name, source, f"profiles/bases/{name}.yaml", instead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +60,15 @@ class Importer:
 
         Raises DownloadError: not to be had, not what its pin says, or not signed by the pinned key.
         """
-        fetch([pin_of(name, source)], self.cache, self.progress, offline=self.offline)
-        self.cache.require_whole(source.sha256)
-        file, url = self.cache.path(source.sha256), source.urls[0]
-        signed_by = ""
-        if source.unconfirmed:
-            self.progress.step("confirm", f"{posixpath.basename(url)}: checksum and signature of its publisher")
-            if self.offline:
-                raise DownloadError("nobody can be asked about it", where=url, hint="run once without --offline")
-            _confirm(source, file, url)
-            signed_by = source.signer.fingerprint
+        wanted = named(name, source)
+        taken, url = published.take(wanted, self.cache, self.progress, offline=self.offline), source.urls[0]
         digest, size = source.extracted_sha256, source.extracted_size
         if digest is None or size is None:
             with self.store.workspace() as work:
-                digest = self._unpack(url, file, work / _RAW, size, digest)
+                digest = self._unpack(url, taken.file, work / _RAW, size, digest)
                 size = (work / _RAW).stat().st_size
-        return LockedImage(request_of(source), url, source.sha256, file.stat().st_size, digest, size, signed_by)
+        packed = taken.file.stat().st_size
+        return LockedImage(wanted.request, url, taken.sha256, packed, digest, size, taken.signed_by)
 
     def read(self, name: str, base: Base, locked: LockedImage) -> ImportedBase:
         """The image's two volumes as a layer, read in the appliance: once per image."""
@@ -111,17 +98,6 @@ class Importer:
     def _unpack(self, url: str, file: Path, raw: Path, size: int | None, sha256: str | None) -> str:
         self.progress.step("unpack", posixpath.basename(url))
         return unpacking.unpack(file, raw, size=size, sha256=sha256, where=url, progress=self.progress)
-
-
-def _confirm(source: ImageSource, file: Path, url: str) -> None:
-    listed = fetch_small(f"{url}.sha256", _SMALL).decode(errors="replace").split()
-    if source.sha256 not in listed:
-        said = listed[0] if listed else "nothing"
-        raise DownloadError(
-            f"its publisher says sha256 {said}, the profile says {source.sha256}", where=f"{url}.sha256"
-        )
-    signature, key = fetch_small(f"{url}.sig", _SMALL), fetch_small(source.signer.key, _SMALL)
-    check_signature(file, signature, key, source.signer.fingerprint, f"{url}.sig")
 
 
 def _write_layer(boot: Path, root: Path, fresh: Path, where: str) -> None:

@@ -14,12 +14,13 @@ from pydantic import BaseModel, ValidationError
 from builder import apt, recipe
 from builder.bake import DPKG_STATUS
 from builder.errors import ConfigurationError
-from builder.images import KEYRINGS, request_of
+from builder.images import KEYRINGS
 from builder.lock_file import LOCK_FILE, locked, read_lock, write_lock
 from builder.model.lock import REMEDY, Lock, LockedImage, Resolution
 from builder.model.progress import Progress
-from builder.model.sources import AptSource, ImageSource
+from builder.model.sources import AptSource, PublishedFile
 from builder.model.values import Sha256
+from builder.published import request_of
 from builder.resolve import deb_pins
 from builder.sources import Cache, fetch
 from builder.sources.cache import sha256_of
@@ -69,13 +70,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Relocker:
-    """`images` are the published images that the profiles pin, by base; `archives` all archives that they name."""
+    """`images` are the published files that the profiles pin, by what the lock calls them; `archives` all archives that
+    they name."""
 
     path: Path
     cache: Cache
     store: Store
     progress: Progress
-    images: Mapping[str, ImageSource]
+    images: Mapping[str, PublishedFile]
     archives: Sequence[AptSource]
 
     def upgrade(self, names: Collection[str] = ()) -> list[Change]:
@@ -186,7 +188,7 @@ def _chosen(lock: Lock, names: Collection[str]) -> tuple[set[str], set[str]]:
     return things, packages
 
 
-def _changes(old: Lock, new: Lock, images: Mapping[str, ImageSource]) -> Iterator[Change]:
+def _changes(old: Lock, new: Lock, images: Mapping[str, PublishedFile]) -> Iterator[Change]:
     for name in sorted(old.resolutions):
         before = {deb.name: deb.version for deb in old.resolutions[name].debs}
         if name not in new.resolutions:
@@ -204,6 +206,6 @@ def _changes(old: Lock, new: Lock, images: Mapping[str, ImageSource]) -> Iterato
             yield Change(TOOLS, tool, ", ".join(old.tools.get(tool, ())) or None, ", ".join(new.tools[tool]))
 
 
-def _called(image: LockedImage | ImageSource) -> str:
+def _called(image: LockedImage | PublishedFile) -> str:
     url = image.url if isinstance(image, LockedImage) else image.urls[0]
-    return f"{posixpath.basename(url)} (sha256 {image.sha256[:12]}...)"
+    return f"{posixpath.basename(url)} ({f'sha256 {image.sha256[:12]}...' if image.sha256 else 'by its signature'})"

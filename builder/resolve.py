@@ -7,17 +7,16 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from builder import apt
 from builder.errors import ConfigurationError, DownloadError
-from builder.images import Importer, pin_of, request_of
 from builder.lock_file import locked, read_lock, write_lock
 from builder.model.lock import Deb, Lock, LockedFile, LockedImage, Resolution, canonical
 from builder.model.progress import Progress
-from builder.model.sources import AptSource, ImageSource
+from builder.model.sources import AptSource
+from builder.published import Named
 from builder.sources import Cache, Pin, fetch
 from builder.store import Store
 
@@ -89,16 +88,14 @@ class Resolver:
         fetch(deb_pins(resolution, sources), self._cache, self._progress, offline=self.offline)
         return resolution
 
-    def image(self, name: str, source: ImageSource, importer: Importer) -> LockedImage:
-        """The published image of a base, in the cache: the locked one, else the one of the profile, which is then
-        confirmed; `keep_image` locks it, when it has turned out to be one. Raises DownloadError."""
-        locked = self.lock.get_image(name, request_of(source))
+    def published(self, wanted: Named, take: Callable[[], LockedImage]) -> LockedImage:
+        """A published file, in the cache: the locked one, else what `take` fetches and confirms; `keep_image` locks it,
+        when it has turned out to be what it should be. Raises DownloadError."""
+        locked = self.lock.get_image(wanted.name, wanted.request)
         if locked is None:
-            self._refuse_news(name)
-            locked = importer.take(name, source)
-        else:
-            pin = replace(pin_of(name, source), size=locked.size)
-            fetch([pin], self._cache, self._progress, offline=self.offline)
+            self._refuse_news(wanted.name)
+            return take()
+        fetch([wanted.pin(locked.sha256, locked.size)], self._cache, self._progress, offline=self.offline)
         return locked
 
     def keep_image(self, name: str, image: LockedImage) -> None:

@@ -81,7 +81,7 @@ def plan_of(folder: Path, *, role: str = "worker", base: str = DEBIAN, node: str
     if node:
         (folder / f"profiles/nodes/{name}.yaml").write_text(node)
     project = Project(folder)
-    return make_plan(project.settings(name, role, base), project.overlays, project.seed)
+    return make_plan(project.settings(name, role, base), project.overlays, project.seed, project.answers)
 
 
 def pi_of(

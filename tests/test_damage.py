@@ -218,6 +218,7 @@ def test_a_damaged_image_is_neither_unpacked_nor_held_against_its_publisher(
     base = Project(shipped_folder).base("raspios-trixie")
     assert isinstance(base.source, ImageSource)
     source = base.source.model_copy(update={"size": 1000})
+    assert source.sha256 is not None
     (tmp_path / "sha256").mkdir()
     (tmp_path / "sha256" / source.sha256).write_bytes(bytes(1000))
     importer = Importer(Cache(tmp_path), Store(tmp_path), Silent(), offline=True)

@@ -80,7 +80,7 @@ def test_a_preset_wins_over_the_role_and_the_node_over_it(project_folder: Path) 
 def test_the_preset_of_2021_can_be_built_on_a_pi_of_8_gib_and_says_what_it_does(project_folder: Path) -> None:
     project = Project(project_folder)
     resolved = project.settings("node-003", "worker", preset="seed-2021")
-    plan = make_plan(resolved, project.overlays, project.seed)
+    plan = make_plan(resolved, project.overlays, project.seed, project.answers)
     assert plan.guest is not None
     assert plan.guest.disk == 128 * GIB
     assert [note for note in plan.notes if "60 GiB" in note.text]

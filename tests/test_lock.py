@@ -15,7 +15,7 @@ import pytest
 
 from builder import recipe
 from builder.errors import ConfigurationError, DownloadError
-from builder.images import Importer
+from builder.images import named
 from builder.model.lock import Deb, Lock, LockedImage, Resolution, canonical, from_text, to_text
 from builder.model.progress import Silent
 from builder.model.sources import AptSource, ImageSource, Signer
@@ -78,6 +78,10 @@ def test_images_are_locked_beside_packages() -> None:
     assert again.get_image("raspios-trixie", "{}") == IMAGE
     assert again.get_image("raspios-trixie", '{"sha256":"another"}') is None
     assert again.with_resolution("x", lock().resolutions["base"]).images == again.images
+
+
+def never() -> LockedImage:
+    raise AssertionError("asked for although the lock may take nothing")
 
 
 def test_tools_are_locked_by_all_their_versions_that_make_the_same() -> None:
@@ -157,6 +161,7 @@ def locked_image(project_folder: Path) -> str:
     """What raspios-trixie is pinned to, with a lock of an older pin; the host's tools are locked."""
     source = Project(project_folder).base("raspios-trixie").source
     assert isinstance(source, ImageSource)
+    assert source.sha256 is not None
     made = Lock({"raspios-trixie arm64 packages 0123": Resolution(REQUEST, 7, (deb("nmon"),))})
     made = made.with_image("raspios-trixie", IMAGE).with_tools(recipe.shaping_tools())
     (project_folder / "pimu.lock").write_text(to_text(made))
@@ -222,7 +227,7 @@ def test_locked_takes_nothing_new(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"pimu.lock: has no answer for worker as the profiles ask"):
         resolver.resolve("worker", sources=[SOURCE], architecture="arm64", packages=["tmux"], bootstrap=False)
     with pytest.raises(ConfigurationError, match="has no answer for raspios-trixie"):
-        resolver.image("raspios-trixie", SOURCE_IMAGE, Importer(cache, store, Silent(), offline=False))
+        resolver.published(named("raspios-trixie", SOURCE_IMAGE), never)
     assert path.read_text() == before
 
 

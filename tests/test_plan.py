@@ -131,7 +131,7 @@ def test_a_roles_own_file_cannot_silently_replace_a_features(project_folder: Pat
     own.write_text("allow all\n")
     with pytest.raises(ConfigurationError) as caught:
         plan_of(project_folder)
-    assert "guest (profiles/roles/worker.yaml:" in str(caught.value)
+    assert "guest (profiles/bases/debian-trixie.yaml:" in str(caught.value)
     assert "role (overlays/roles/worker/root/etc/qemu/bridge.conf)" in str(caught.value)
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from builder.model.lock import Deb, Lock, Resolution, to_text
+from builder.model.lock import Deb, Lock, Resolution, from_text, to_text
 from tests.loopback import Site, serving
+from tests.test_signatures import make_key
 
 Run = Callable[..., int]
 Output = pytest.CaptureFixture[str]
@@ -77,7 +79,7 @@ def test_files_from_elsewhere_are_known_by_their_hash(
     assert f"{file}: {site.url}/image.img.xz" in capsys.readouterr().out
     assert pimu("fetch", "--import", str(other)) == 4
     said = capsys.readouterr().err
-    assert f"{other}: is nothing that profiles/bases/ or pimu.lock name: its sha256 is {sha256(IMAGE[:-1])}" in said
+    assert f"{other}: is nothing that profiles/ or pimu.lock name: its sha256 is {sha256(IMAGE[:-1])}" in said
     assert cached(project_folder) == {sha256(IMAGE)}
     assert not site.asked
 
@@ -96,3 +98,37 @@ def test_a_server_that_is_not_there_names_the_way_out(
 def test_nothing_to_fetch_is_told(pimu: Run, project_folder: Path, capsys: Output) -> None:
     assert pimu("fetch", "--base", "debian-trixie") == 3
     assert "pimu.lock: nothing is locked yet, and the base is no image" in capsys.readouterr().err
+
+
+@pytest.mark.disk
+def test_a_guests_iso_is_fetched_confirmed_and_locked(
+    pimu: Run, project_folder: Path, site: Site, tmp_path: Path, capsys: Output
+) -> None:
+    key, iso = make_key(tmp_path / "gpg", "alpine@example.org"), tmp_path / "alpine.iso"
+    iso.write_bytes(IMAGE)
+    site.pages |= {
+        "/alpine.iso": IMAGE,
+        "/alpine.iso.sha256": f"{sha256(IMAGE)}  alpine.iso\n".encode(),
+        "/alpine.iso.asc": key.sign(iso, armor=True),
+        "/key.asc": key.public(),
+    }
+    profile = project_folder / "profiles/guests/alpine.yaml"
+    data = yaml.safe_load(profile.read_text())
+    data["source"] |= {
+        "urls": [f"{site.url}/alpine.iso"],
+        "sha256": sha256(IMAGE),
+        "signer": {"fingerprint": key.fingerprint, "key": f"{site.url}/key.asc"},
+    }
+    profile.write_text(yaml.safe_dump(data))
+    assert pimu("fetch", "--base", "debian-trixie", "--guest", "alpine") == 0
+    assert f"guest alpine: {site.url}/alpine.iso" in capsys.readouterr().out
+    assert cached(project_folder) == {sha256(PACKAGE), sha256(IMAGE)}
+    locked = from_text((project_folder / "pimu.lock").read_text(), "").images["guest alpine"]
+    assert (locked.sha256, locked.signed_by) == (sha256(IMAGE), key.fingerprint)
+
+    site.pages["/alpine.iso"] = other = IMAGE[:-1] + b"?"
+    (project_folder / "cache/sha256" / sha256(IMAGE)).unlink()
+    assert pimu("fetch", "--base", "debian-trixie", "--guest", "alpine") == 4
+    said = capsys.readouterr().err
+    assert f"has sha256 {sha256(other)}, its pin says {sha256(IMAGE)}" in said
+    assert "correct the pin in profiles/guests/alpine.yaml" in said

@@ -116,8 +116,8 @@ def test_facts_of_the_bases(
 
 def test_node_wins_over_role_wins_over_the_base_s_defaults(bare_folder: Path) -> None:
     base = bare_folder / "profiles/bases/debian-trixie.yaml"
-    defaults = "defaults:\n  packages: {less: true, vim: false}\n  swap: {size: 1GiB, reserve: 1GiB}\n"
-    base.write_text(defaults + base.read_text())
+    defaults = "defaults:\n  packages: {less: true, vim: false}\n  swap: {size: 1GiB, reserve: 1GiB}\n  guest: debian\n"
+    base.write_text(defaults + base.read_text().partition("\ndefaults:\n")[0])
     write(bare_folder, "profiles/nodes/node-003.yaml", "packages: {tmux: false}\nswap: {size: 2GiB}\n")
 
     node = Project(bare_folder).settings("node-003", "worker", "debian-trixie")
@@ -413,6 +413,37 @@ def test_derived_values_that_really_collide(bare_folder: Path, nodes: tuple[str,
     project = Project(bare_folder)
     with pytest.raises(ConfigurationError, match=f"^{re.escape(error)}"):
         project.identities([project.settings(node, "worker") for node in nodes])
+
+
+@pytest.mark.parametrize(
+    ("base", "node", "guest"),
+    [
+        ("raspios-trixie", "", "alpine"),
+        ("raspios-bookworm", "", "alpine"),
+        ("raspios-bullseye", "", "alpine"),
+        ("debian-trixie", "", "debian"),
+        ("debian-trixie", "guest: alpine-cloud\n", "alpine-cloud"),
+        ("raspios-trixie", "guest: debian\n", "debian"),
+        ("raspios-trixie", "guest: default\n", "alpine"),
+    ],
+)
+def test_the_base_names_the_guest_unless_somebody_else_does(
+    bare_folder: Path, base: str, node: str, guest: str
+) -> None:
+    write(bare_folder, "profiles/nodes/node-003.yaml", node)
+    assert Project(bare_folder).settings("node-003", "worker", base).settings.guest == guest
+
+
+def test_a_node_may_go_back_to_the_bases_guest(bare_folder: Path) -> None:
+    """Its role has none; what it needs besides is the node's to say."""
+    worker = (bare_folder / "profiles/roles/worker.yaml").read_text()
+    write(bare_folder, "profiles/roles/worker.yaml", worker.replace("guest: default", "guest: none"))
+    write(bare_folder, "profiles/nodes/node-003.yaml", "guest: default\n")
+    node = Project(bare_folder).settings("node-003", "worker", "raspios-trixie")
+    assert (node.settings.guest, node.origins.of("guest").partition(":")[0]) == (
+        "alpine",
+        "profiles/bases/raspios-trixie.yaml",
+    )
 
 
 def test_a_node_cannot_share_a_name_with_its_own_guest(bare_folder: Path) -> None:

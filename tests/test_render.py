@@ -12,7 +12,7 @@ from tests.planned import plan_of
 
 Run = Callable[..., int]
 Output = pytest.CaptureFixture[str]
-NODE = ("node-003", "--role", "worker")
+NODE = ("node-003", "--role", "worker", "--guest", "debian")
 SEED = ("k3s-join.sh", "k3s-release.sh", "meta-data", "network-config", "user-data")
 SECRETS = {
     "k3s-node-password": "node-password/k3s-003, from file:profiles/access/k3s-agent-token",

@@ -22,8 +22,9 @@ class Key:
     def public(self, *, armor: bool = True) -> bytes:
         return run(["gpg", "--homedir", self.home, *(["--armor"] if armor else []), "--export"]).stdout
 
-    def sign(self, file: Path) -> bytes:
-        return run(["gpg", "--homedir", self.home, "--detach-sign", "--output", "-", file]).stdout
+    def sign(self, file: Path, *, armor: bool = False) -> bytes:
+        form = ["--armor"] if armor else []
+        return run(["gpg", "--homedir", self.home, *form, "--detach-sign", "--output", "-", file]).stdout
 
 
 def make_key(home: Path, name: str) -> Key:

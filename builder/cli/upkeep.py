@@ -16,6 +16,7 @@ from builder.cli.group import (
     base_option,
     json_option,
     open_project,
+    profile_names,
     project_option,
     verbosity_options,
 )
@@ -97,6 +98,12 @@ def cache_prune(days: float | None, gib: float | None) -> None:
 @click.command("fetch")
 @base_option
 @click.option(
+    "--guest",
+    metavar="GUEST",
+    shell_complete=profile_names("guests"),
+    help="Also the ISO or cloud image of this file in profiles/guests/, confirmed and locked.",
+)
+@click.option(
     "--import",
     "files",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -107,12 +114,15 @@ def cache_prune(days: float | None, gib: float | None) -> None:
 @project_option
 @verbosity_options
 @click.pass_context
-def fetch_command(ctx: click.Context, /, *, base: str | None, files: tuple[Path, ...], project: Path) -> None:
+def fetch_command(
+    ctx: click.Context, /, *, base: str | None, guest: str | None, files: tuple[Path, ...], project: Path
+) -> None:
     """Fill the cache, so that a later build may be --offline.
 
     Fetches the packages that pimu.lock names and the image of the base.
     """
-    told = prefetch(open_project(ctx, project), cache.default_root(), base, files, ctx.ensure_object(Terminal))
+    folder, terminal = open_project(ctx, project), ctx.ensure_object(Terminal)
+    told = prefetch(folder, cache.default_root(), files, terminal, base=base, guest=guest)
     click.echo("\n".join(told))
 
 

@@ -5,19 +5,29 @@ Offsets and sizes are bytes. libext2fs opens `IMAGE?offset=N` (ext2fs_open2 pass
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from builder.errors import BuildError
-from builder.run import run
-from builder.tree import Entry, Tree
+from builder.run import failure, run
+from builder.tree import Entry, Kind, Tree
 
 BLOCK = 4096
 _INODE = 256
 _INODE_RATIO = 16384
 _JOURNAL = 64 << 20
 _CONFIG = Path(__file__).with_name("mke2fs.conf")
+_KINDS: dict[str, Kind] = {"regular": "file", "directory": "dir", "symlink": "link"}
+_INODE_FACTS = re.compile(
+    r"Type: (?P<type>\w+)\s+Mode:\s+(?P<mode>\d+)\s.*?"
+    r"User:\s+(?P<uid>\d+)\s+Group:\s+(?P<gid>\d+)\s.*?Size: (?P<size>\d+)",
+    re.DOTALL,
+)
+_LINK_TARGET = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE)
 _FORMATS = {"file": 0o100000, "dir": 0o040000, "link": 0o120000}
 
 
@@ -72,6 +82,46 @@ def read_files(image: Path, start: int, paths: Sequence[str], work: Path) -> lis
     return [output.read_bytes() for output in outputs]
 
 
+def look(image: Path, start: int, paths: Sequence[str], work: Path) -> dict[str, Entry]:
+    """What is at these paths, relative to the volume's root, where there is anything. Contents are read when asked for,
+    through the empty folder `work`."""
+    script = "".join(f"stat {_quoted(f'/{path}')}\n" for path in paths)
+    shown = run(["debugfs", "-f", "-", volume(image, start)], input=script.encode()).text
+    entries = {}
+    for path, facts in zip(paths, shown.split("debugfs: stat ")[1:], strict=True):
+        inode = _INODE_FACTS.search(facts)
+        if inode is not None and (kind := _KINDS.get(inode["type"])) is not None:
+            target = _LINK_TARGET.search(facts)
+            entries[path] = Entry(
+                kind,
+                int(inode["mode"], 8),
+                int(inode["uid"]),
+                int(inode["gid"]),
+                size=int(inode["size"]),
+                target=target[1] if target else "",
+                content=functools.partial(_content, image, start, path, work),
+            )
+    return entries
+
+
+def is_clean(image: Path, start: int) -> bool:
+    """Whether a volume was unmounted, or never mounted: what is edited before a journal is replayed is lost."""
+    state = run(["debugfs", "-R", "stats -h", volume(image, start)], check=False).text
+    return "needs_recovery" not in state and bool(re.search(r"^Filesystem state:\s+clean$", state, re.MULTILINE))
+
+
+def grow(image: Path, epoch: int) -> None:
+    """Let the filesystem that fills a disk without partitions have all that the disk has become."""
+    checked = run(["e2fsck", "-f", "-p", image], env=_clock(epoch), check=False)
+    if checked.returncode not in (0, 1):  # 1: something was put right (e2fsck(8))
+        raise BuildError(failure(checked))
+    run(["resize2fs", image], env=_clock(epoch))
+
+
+def _content(image: Path, start: int, path: str, work: Path) -> BinaryIO:
+    return io.BytesIO(read_files(image, start, [path], work)[0])
+
+
 def edit(
     image: Path, start: int, changes: Sequence[tuple[str, Entry | None, Entry | None]], work: Path, epoch: int
 ) -> None:
@@ -85,8 +135,7 @@ def edit(
     script: list[str] = []
     for number, (path, old, new) in enumerate(changes):
         script += _commands(_quoted(f"/{path}"), old, new, work / f"content-{number}", epoch)
-    state = run(["debugfs", "-R", "stats -h", volume(image, start)]).text
-    if "needs_recovery" in state or not re.search(r"^Filesystem state:\s+clean$", state, re.MULTILINE):
+    if not is_clean(image, start):
         raise BuildError("the root volume is not clean; it was mounted and not unmounted", where=str(image))
     _debugfs(image, start, script, epoch=epoch, writable=True)
 
@@ -131,5 +180,5 @@ def _debugfs(image: Path, start: int, script: Sequence[str], *, epoch: int, writ
 
 
 def _clock(epoch: int) -> dict[str, str]:
-    """Both names of the fake clock: e2fsprogs before 1.47.1 knows only its own."""
-    return {"SOURCE_DATE_EPOCH": str(epoch), "E2FSPROGS_FAKE_TIME": str(epoch)}
+    """All names of the fake clock: e2fsprogs before 1.47.1 knows only its own, and e2fsck another."""
+    return dict.fromkeys(("SOURCE_DATE_EPOCH", "E2FSPROGS_FAKE_TIME", "E2FSCK_TIME"), str(epoch))

@@ -58,8 +58,9 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class LockedImage:
-    """A published image as it was taken: the file at `url`, and the raw image in it. `signed_by` is the fingerprint of
-    the key whose signature was good, "" where the profile's own values were enough."""
+    """A published file as it was taken: the one at `url`, and the raw image in it, which is itself where nothing is
+    packed. `signed_by` is the fingerprint of the key whose signature was good, "" where the profile's own values were
+    enough."""
 
     request: str
     url: str

@@ -41,13 +41,16 @@ class SeedFile:
 class GuestDisk:
     """The guest's disk: `size` in bytes, virtual. Its ids follow from the guest's name: all nodes share it.
 
-    `has_kernel`: kernel and initrd are wanted beside it, for QEMU to load.
+    `has_kernel`: kernel and initrd are wanted beside it, for QEMU to load. `installer` are the files that the live
+    system of its ISO is given: what to do, and answers to what it would ask. `root_keys` are among those answers.
     """
 
     name: str
     size: int
     has_kernel: bool
     edits: tuple[Edit, ...]
+    installer: tuple[Edit, ...] = ()
+    root_keys: tuple[str, ...] = ()
 
     def derived(self, purpose: str) -> str:
         return str(derived_uuid("guest", self.name, purpose))

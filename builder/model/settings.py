@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from builder.model.hardware import Overclock, Pi, Swap, Trim
 from builder.model.k3s import K3sAgent, K3sCluster, K3sNode, K3sServer
-from builder.model.sources import ImageSource, InstallerSource, PackagesSource
+from builder.model.sources import CloudImageSource, ImageSource, InstallerSource, PackagesSource
 from builder.model.strict import Strict
 from builder.model.values import (
     GIB,
@@ -85,7 +85,9 @@ class Guest(Strict):
     summary: str
     architecture: Literal["amd64"]
     release: str
-    source: PackagesSource | InstallerSource = Field(discriminator="kind")
+    source: PackagesSource | InstallerSource | CloudImageSource = Field(discriminator="kind")
+    overlays: tuple[str, ...] = Field(strict=False)
+    """Folders of overlays/guests/ that are laid over the system."""
     disk: Size
     machine: str
     kernel_words: str | None = None

@@ -1,10 +1,10 @@
-"""Where a base or a guest comes from: the archives of its packages, or a file that somebody publishes."""
+"""Where a base or a guest comes from: the archives of its packages, or a file that somebody publishes and signs."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from builder.model.strict import Strict
 from builder.model.values import Package, Sha256, Url
@@ -22,7 +22,7 @@ class AptSource(Strict):
 
 
 class PackagesSource(Strict):
-    """The base is bootstrapped from packages."""
+    """The system is bootstrapped from Debian packages."""
 
     kind: Literal["packages"]
     apt: tuple[AptSource, ...] = Field(min_length=1, strict=False)
@@ -30,45 +30,58 @@ class PackagesSource(Strict):
 
 
 class Signer(Strict):
-    """Of a published image: `fingerprint` of the primary key, and `key` where that key can be fetched, which needs no
+    """Of a published file: `fingerprint` of the primary key, and `key` where that key can be fetched, which needs no
     trust: a key is known by its fingerprint."""
 
     fingerprint: str = Field(pattern=r"^[0-9A-F]{40}$")
     key: Url
 
 
-class ImageSource(Strict):
-    """The base is a published image, imported through the appliance. `size` and `sha256` are those of the file at
-    `urls`, `extracted_…` of the raw image in it.
+class PublishedFile(Strict):
+    """A file at `urls`, of which any will do, with its `sha256` and, where it is known, its `size` in bytes.
 
-    `unconfirmed`: the values are second-hand, so that the first download asks the publisher's .sha256 and .sig files,
-    which lie beside it. `host_programs` are archives with programs of the image's suite for the build host.
+    `unconfirmed`: the values are second-hand, or there is no hash, so that the first download asks what the publisher
+    has put beside the file: its `checksum` and its detached `signature`, both named by what they add to the URL.
     """
 
-    kind: Literal["image"]
     urls: tuple[Url, ...] = Field(min_length=1, strict=False)
-    sha256: Sha256
+    sha256: Sha256 | None = None
     size: int | None = Field(default=None, gt=0)
-    extracted_sha256: Sha256 | None = None
-    extracted_size: int | None = Field(default=None, gt=0)
     signer: Signer
     unconfirmed: bool = False
+    checksum: Literal[".sha256", ".sha512"] = ".sha256"
+    signature: Literal[".sig", ".asc"] = ".sig"
+
+    @model_validator(mode="after")
+    def _known_by_something(self) -> PublishedFile:
+        if self.sha256 is None and not self.unconfirmed:
+            raise ValueError("has no sha256; without one, say unconfirmed: true, and the signature decides once")
+        return self
+
+
+class ImageSource(PublishedFile):
+    """The base is a published image, imported through the appliance; `extracted_…` are those of the raw image in the
+    file. `host_programs` are archives with programs of the image's suite for the build host."""
+
+    kind: Literal["image"]
+    extracted_sha256: Sha256 | None = None
+    extracted_size: int | None = Field(default=None, gt=0)
     host_programs: tuple[AptSource, ...] = Field(min_length=1, strict=False)
 
 
-class InstallerSource(Strict):
+class InstallerSource(PublishedFile):
     """The guest is installed by the installer of an Alpine ISO, once, on the build host. `flavor` is its kernel's, as
     in /boot/vmlinuz-FLAVOR; `mirror` is where the packages come from, a folder for each of Alpine's branches;
-    `packages` are wanted beside the installer's own. `urls` to `unconfirmed` are as a base's image has them;
-    `signature` is what the name of the detached one has more."""
+    `packages` are wanted beside the installer's own."""
 
     kind: Literal["installer"]
-    urls: tuple[Url, ...] = Field(min_length=1, strict=False)
-    sha256: Sha256
-    size: int | None = Field(default=None, gt=0)
-    signer: Signer
-    unconfirmed: bool = False
-    signature: Literal[".sig", ".asc"] = ".sig"
     flavor: str = Field(pattern=r"^[a-z]+$")
     mirror: Url
     packages: tuple[Package, ...] = Field(default=(), strict=False)
+
+
+class CloudImageSource(PublishedFile):
+    """The guest is a published qcow2 without partitions: one ext4 filesystem that boots by BIOS. `flavor` as above."""
+
+    kind: Literal["cloud-image"]
+    flavor: str = Field(pattern=r"^[a-z]+$")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from builder.errors import ConfigurationError
 from builder.features import FEATURES
 from builder.features.context import Context
 from builder.features.packages import packages
 from builder.model.edits import Edit
 from builder.model.identity import derived_uuid, identity_of
 from builder.model.overlays import OverlayFile
-from builder.model.plan import GuestDisk, Layout, Note, Plan
+from builder.model.plan import Layout, Note, Plan
 from builder.model.settings import Base, NodeSettings
+from builder.plan.guest_disk import guest_disk
 from builder.plan.order import in_order
+from builder.plan.own_files import own_files
 from builder.plan.seed import seed_files
 from builder.plan.show import as_data, to_json, to_lines
 from builder.profile import Resolved
@@ -22,8 +23,14 @@ from builder.profile import Resolved
 __all__ = ["as_data", "layout_of", "make_plan", "to_json", "to_lines"]
 
 
-def make_plan(resolved: Resolved, overlays: Mapping[str, tuple[OverlayFile, ...]], seed: Iterable[OverlayFile]) -> Plan:
-    """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/ for the guest's seed.
+def make_plan(
+    resolved: Resolved,
+    overlays: Mapping[str, tuple[OverlayFile, ...]],
+    seed: Iterable[OverlayFile],
+    answers: OverlayFile | None = None,
+) -> Plan:
+    """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/ for the guest's seed,
+    `answers` that for its installer.
 
     ConfigurationError for anything in them that cannot be built, with the file that says it.
     """
@@ -42,10 +49,10 @@ def make_plan(resolved: Resolved, overlays: Mapping[str, tuple[OverlayFile, ...]
         settings=settings,
         base=resolved.base,
         guest=resolved.guest,
-        guest_disk=_guest_disk(context),
+        guest_disk=guest_disk(context, answers),
         identity=context.identity,
         layout=layout_of(settings, resolved.base),
-        base_edits=tuple(_own_files(context, f"bases/{settings.base}", "base")),
+        base_edits=tuple(own_files(replace(context, feature="base"), f"bases/{settings.base}")),
         packages=packages(context),
         packages_origin=resolved.origins.of("packages"),
         edits=in_order((wish for wish in wishes if isinstance(wish, Edit)), resolved.base),
@@ -79,25 +86,3 @@ def _wishes(context: Context) -> Iterator[Edit | Note]:
     for feature in FEATURES:
         name = feature.__module__.rpartition(".")[2].replace("_", "-")
         yield from feature(replace(context, feature=name))
-
-
-def _guest_disk(context: Context) -> GuestDisk | None:
-    """The guest's own files are in its disk, which has no identity."""
-    if context.guest is None:
-        return None
-    name = context.settings.guest
-    files = _own_files(context, f"guests/{name}", "guest")
-    return GuestDisk(name, context.guest.disk, context.guest.kernel_words is not None, tuple(files))
-
-
-def _own_files(context: Context, overlay: str, feature: str) -> Iterator[Edit]:
-    """Files of overlays/bases/NAME or overlays/guests/NAME; most have none. They are the same for every node."""
-    asking = replace(context, feature=feature)
-    for file in context.overlays.get(overlay, ()):
-        if file.is_template:
-            raise ConfigurationError(
-                f"is a template, and a {feature} is shared by all nodes",
-                where=file.origin,
-                hint="write it out, or put it into overlays/roles/",
-            )
-        yield asking.overlay_file(file, scope="golden", origin=file.origin)

@@ -26,9 +26,11 @@ def to_lines(plan: Plan) -> Iterator[str]:
 
 
 def _edits(plan: Plan) -> Iterator[tuple[str, Edit]]:
-    """Each edit with what it is done to: the base, the guest's disk, the golden image or the node's."""
+    """Each edit with what it is done to: the base, the live system that installs the guest, the guest's disk, the
+    golden image or the node's."""
     yield from (("base", edit) for edit in plan.base_edits)
     if plan.guest_disk is not None:
+        yield from (("live", edit) for edit in plan.guest_disk.installer)
         yield from (("guest", edit) for edit in plan.guest_disk.edits)
     yield from ((edit.scope, edit) for edit in plan.edits)
 
@@ -43,6 +45,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "layout": asdict(plan.layout),
         "base_edits": [_edit(edit) for edit in plan.base_edits],
         "guest_edits": [_edit(edit) for edit in plan.guest_disk.edits] if plan.guest_disk else [],
+        "installer_edits": [_edit(edit) for edit in plan.guest_disk.installer] if plan.guest_disk else [],
         "packages": list(plan.packages),
         "edits": [_edit(edit) for edit in plan.edits],
         "seed": [_seed_file(file) for file in plan.seed],

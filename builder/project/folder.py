@@ -12,7 +12,7 @@ from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
 from builder.model.settings import Base, Cluster, Guest, NodeSettings
-from builder.model.sources import AptSource, ImageSource, InstallerSource, PackagesSource
+from builder.model.sources import AptSource, ImageSource, PackagesSource, PublishedFile
 from builder.model.values import LABEL
 from builder.profile import (
     Document,
@@ -37,6 +37,7 @@ _CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k
 _ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
 _NODE_KEYS = _ROLE_KEYS | {"role", "base"}
 _ANSWERS = "/answers"
+_DEFAULT = "default"
 _NAME_LENGTH = 59
 """A host name's 63 (RFC 1123), less what its guest's name has more."""
 
@@ -155,6 +156,8 @@ class Project:
             own.without("role", "base"),
             derived({} if guest is None else {"guest": guest}, "the command line"),
         )
+        if merged.data["guest"] == _DEFAULT:
+            merged = merge(merged, _default_guest(merged, defaults))
         marks = {**merged.origins.marks, **_prefixed("base", base_document.origins), "": role_layer.origins.mark("")}
         document = Document(merged.data, Origins(marks))
         settings = validate(NodeSettings, document)
@@ -209,7 +212,7 @@ class Project:
             raise ConfigurationError(f"{node} has no role", hint=hint)
         layer = self._layer("roles", self._choose("roles", choice, "role"), _ROLE_KEYS)
         if "guest" not in layer.data:
-            guests = ", ".join(f"guest: {name}" for name in ("none", *self.names("guests")))
+            guests = ", ".join(f"guest: {name}" for name in ("none", _DEFAULT, *self.names("guests")))
             refuse([Problem(layer.origins.mark(""), "guest: is missing", f"a role says what it runs: {guests}")])
         return layer
 
@@ -264,7 +267,7 @@ class Project:
         return self._documents[file]
 
 
-def _archives(source: PackagesSource | ImageSource | InstallerSource) -> tuple[AptSource, ...]:
+def _archives(source: PackagesSource | PublishedFile) -> tuple[AptSource, ...]:
     if isinstance(source, PackagesSource):
         return source.apt
     return source.host_programs if isinstance(source, ImageSource) else ()
@@ -275,6 +278,15 @@ def _check_role(node: str, asked: str | None, own: Document) -> None:
     if asked is not None and said not in (None, asked):
         hint = f"build {node} without --role, or change its file"
         refuse([Problem(own.origins.mark("role"), f"role: {node} is a {said}, and --role says {asked}", hint)])
+
+
+def _default_guest(merged: Document, defaults: Document) -> Document:
+    """What the base names as the guest to run, when role and node leave it to the base."""
+    if "guest" not in defaults.data:
+        base = merged.data["base"]
+        hint = f"name a guest here, or add `defaults: {{guest: NAME}}` to profiles/bases/{base}.yaml"
+        refuse([Problem(merged.origins.mark("guest"), f"guest: {base} has no default one", hint)])
+    return defaults.only("guest")
 
 
 def _guest_hostname(node: str) -> str:

@@ -19,7 +19,7 @@ from builder.model.overlays import OverlayFile
 from builder.model.strict import Strict
 from builder.profile import Document, Problem, nearest, refuse, validate
 
-_KINDS = ("bases", "features", "guests", "roles")
+_KINDS = ("bases", "features", "guests", "installers", "roles")
 _VOLUMES: tuple[Volume, ...] = get_args(Volume)
 _TEMPLATE = ".j2"
 

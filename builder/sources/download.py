@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from collections.abc import Callable, Collection
@@ -61,16 +62,38 @@ def _fetch_one(session: requests.Session, pin: Pin, cache: Cache, advance: Advan
             return
         part = PartFile(target.with_suffix(".part"))
         transfer = Transfer(session, pin, part, _position(advance), lambda: stop.is_set() or stopping.is_set())
-        try:
-            _from_any(transfer, stop)
-        except OSError as full:
-            if full.errno not in NO_ROOM:
-                raise
-            hint = "make room, or set PIMU_CACHE; what has come is kept"
-            raise DiskFullError("no room for the download", where=str(part.path), hint=hint) from full
+        _complete(transfer, stop)
         part.path.rename(target)
         part.forget()
         target.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def download_new(pin: Pin, cache: Cache, progress: Progress) -> str:
+    """Bring a file of unknown hash into the cache; its sha256. Raises DownloadError as `download` does."""
+    cache.files.mkdir(parents=True, exist_ok=True)
+    part = PartFile(cache.files / f"{hashlib.sha256(pin.url.encode()).hexdigest()}.part")
+    progress.step("fetch", pin.url)
+    with (
+        progress.bar("fetch", total=pin.size or 0) as advance,
+        session() as shared,
+        held(part.path.with_suffix(".lock")),
+    ):
+        transfer = Transfer(shared, pin, part, _position(advance), stopping.is_set)
+        sha256 = _complete(transfer, stopping)
+        part.path.rename(cache.path(sha256))
+        part.forget()
+        part.path.with_suffix(".lock").unlink(missing_ok=True)
+    return sha256
+
+
+def _complete(transfer: Transfer, stop: threading.Event) -> str:
+    try:
+        return _from_any(transfer, stop)
+    except OSError as full:
+        if full.errno not in NO_ROOM:
+            raise
+        hint = "make room, or set PIMU_CACHE; what has come is kept"
+        raise DiskFullError("no room for the download", where=str(transfer.part.path), hint=hint) from full
 
 
 def _position(advance: Advance) -> Callable[[int], None]:
@@ -85,34 +108,32 @@ def _position(advance: Advance) -> Callable[[int], None]:
     return reached
 
 
-def _from_any(transfer: Transfer, stop: threading.Event) -> None:
-    """From the first of its servers that has it. The last one's answer is what a failure tells."""
+def _from_any(transfer: Transfer, stop: threading.Event) -> str:
+    """From the first of its servers that has it; its sha256. The last one's answer is what a failure tells."""
     pin = transfer.pin
     for url in pin.urls:
         try:
-            _patiently(transfer, url, stop)
+            return _patiently(transfer, url, stop)
         except PermanentError as refused:
             failure = DownloadError(str(refused), where=url, hint=pin.remedy)
         except PassingError as reason:
             hint = f"check the network, or try later: what has come is kept{pin.instead and f'; {pin.instead}'}"
             failure = DownloadError(f"{reason} ({_ATTEMPTS} attempts)", where=url, hint=hint)
-        else:
-            return
     raise failure
 
 
-def _patiently(transfer: Transfer, url: str, stop: threading.Event) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
+def _patiently(transfer: Transfer, url: str, stop: threading.Event) -> str:
+    attempt = 1
+    while True:
         try:
-            transfer.receive(url)
+            return transfer.receive(url)
         except PassingError as reason:
             if attempt == _ATTEMPTS:
                 raise
             pause = reason.wait or _PAUSE * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311  (jitter)
             if stop.wait(pause) or stopping.is_set():
                 raise DownloadError("stopped", where=url) from reason
-        else:
-            return
+        attempt += 1
 
 
 def fetch_small(url: str, most: int) -> bytes:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A file that is known before it comes; `size` in bytes, None when only its hash is known. `mirrors` are asked when
-    `url` fails. `remedy` is what the user can do when no server has it any longer, `instead` how to do without it."""
+    """A file that is known before it comes; `size` in bytes, None when only its hash is known, `sha256` "" when nobody
+    knows even that (`fetch_new`). `mirrors` are asked when `url` fails. `remedy` is what the user can do when no server
+    has it any longer, `instead` how to do without it."""
 
     url: str
     sha256: str

@@ -85,8 +85,8 @@ class Transfer:
     reached: Callable[[int], None]
     stopped: Callable[[], bool]
 
-    def receive(self, url: str) -> None:
-        """One attempt to bring the part to the whole file.
+    def receive(self, url: str) -> str:
+        """One attempt to bring the part to the whole file; its sha256.
 
         Raises PassingError, PermanentError; DownloadError when it is stopped; OSError when the disk is full.
         """
@@ -110,11 +110,13 @@ class Transfer:
             raise PassingError(f"{type(broken).__name__}: {broken}") from broken
         if pin.size is not None and length < pin.size:
             raise PassingError(f"ended after {length} of {pin.size} bytes")
-        if digest.hexdigest() != pin.sha256:
+        sha256: str = digest.hexdigest()
+        if pin.sha256 not in (sha256, ""):
             part.discard()
             if offset:
                 raise PassingError("the rest belonged to another file")
-            raise PermanentError(f"has sha256 {digest.hexdigest()}, its pin says {pin.sha256}")
+            raise PermanentError(f"has sha256 {sha256}, its pin says {pin.sha256}")
+        return sha256
 
     def _goes_on(self, response: requests.Response, offset: int) -> bool:
         """Whether the answer begins where the part ends; False when it is the whole file."""

@@ -1,4 +1,4 @@
-"""The guest's disk: an x86_64 system without identity, baked like a layer, written as a qcow2 without partitions.
+"""A guest's disk of Debian packages: baked like a layer, written as a qcow2 without partitions.
 
 The filesystem has the disk's full virtual size from the start, so nothing has to grow inside the guest; what it has
 not written takes no room.
@@ -6,24 +6,20 @@ not written takes no room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from builder import recipe
 from builder.bake import ROOT_TAR, Recipe, text_files
-from builder.disk import ext4, fat, mbr
+from builder.disk import ext4, mbr
 from builder.errors import BuildError
+from builder.guests.qcow2 import DISK, write_qcow2
 from builder.model.plan import GuestDisk
 from builder.model.progress import Progress
-from builder.model.values import MIB
-from builder.run import run
 from builder.store import Store, require_whole
 from builder.tree import Entry, Tree
 
-DISK = "disk.qcow2"
 KERNEL, INITRD = "vmlinuz", "initrd.img"
-_SEED_SIZE = MIB
 
 
 def recipe_of(architecture: str, disk: GuestDisk) -> Recipe:
@@ -34,7 +30,7 @@ def recipe_of(architecture: str, disk: GuestDisk) -> Recipe:
 def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progress: Progress) -> dict[str, Path]:
     """The blobs of a baked guest: its qcow2, with kernel and initrd where QEMU is to load them."""
     inputs = {
-        "recipe": recipe.digest("guests.py", "disk", "model", "tar_reader.py", "tree.py"),
+        "recipe": recipe.digest("guests", "disk", "model", "tar_reader.py", "tree.py"),
         "tools": recipe.versions(("mke2fs", "-V"), ("qemu-img", "--version")),
         "layer": layer.name,
         "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],
@@ -51,8 +47,7 @@ def make_disk(disk: GuestDisk, layer: Path, *, epoch: int, store: Store, progres
         raw, tar = fresh / "disk.raw", fresh / "root.tar"
         tree.write_tar(tar)
         _write_raw(disk, raw, tar, epoch)
-        run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, fresh / DISK])
-        raw.unlink()
+        write_qcow2(raw, fresh)
         tar.unlink()
         if disk.has_kernel:
             for name in (KERNEL, INITRD):
@@ -86,13 +81,3 @@ def _newest(tree: Tree, prefix: str) -> Entry:
     if not names:
         raise BuildError(f"the guest has no /{prefix}*", hint="add a kernel to its packages, or remove kernel_words")
     return tree.entries[names[-1]]
-
-
-def make_seed(files: Mapping[str, bytes], image: Path, volume_id: int, epoch: int, work: Path) -> None:
-    """A NoCloud seed: a FAT volume labelled CIDATA (cloud-init's documentation of the NoCloud datasource)."""
-    tree = Tree(epoch)
-    for name, content in files.items():
-        tree.entries[name] = Entry.of_bytes(content, epoch)
-    mbr.sparse(image, _SEED_SIZE)
-    fat.make(image, start=0, size=_SEED_SIZE, label="CIDATA", volume_id=volume_id, sectors_per_cluster=None, fat=12)
-    fat.fill(image, 0, tree, work)

@@ -1,0 +1,103 @@
+"""A guest's disk of Alpine Linux: installed by its own installer in a virtual machine, or taken as it is published."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builder import recipe
+from builder.disk import ext4, mbr
+from builder.errors import DownloadError
+from builder.guests import apkovl, checks, iso
+from builder.guests.machine import PATIENCE, Machine, Patience, run_installer
+from builder.guests.qcow2 import DISK, read_qcow2, write_qcow2
+from builder.guests.volumes import Ext4, System
+from builder.model.plan import GuestDisk
+from builder.model.progress import Progress
+from builder.model.settings import Guest
+from builder.model.sources import CloudImageSource, InstallerSource
+from builder.store import Store
+
+_EPOCH = 946684800  # seconds, 2000-01-01: the time of files that come neither with a package nor with an image
+_WORDS = f"modules=loop,squashfs,sd-mod,usb-storage apkovl=/{apkovl.NAME} console=ttyS0,115200 panic=-1"
+"""The ISO's own words, where our files are, the serial console that its boot loader leaves out, and no shell to wait
+in."""
+_RAW, _WORK = "disk.raw", "work"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """`offline`: what is to be installed needs a mirror, and so cannot be."""
+
+    store: Store
+    progress: Progress
+    offline: bool = False
+    patience: Patience = PATIENCE
+
+    def make_disk(self, disk: GuestDisk, guest: Guest, file: Path) -> dict[str, Path]:
+        """The blobs of a guest whose ISO or cloud image is `file`, in the cache: made once for that file, its answers
+        and its overlays. What is installed are the packages that the mirror has on the day.
+
+        Raises BuildError: not the file that it should be, an installer that hangs or fails, a disk that is not ready;
+        DownloadError: offline.
+        """
+        inputs = {
+            "recipe": recipe.digest("guests", "disk", "model", "tar_reader.py", "tree.py"),
+            "tools": recipe.versions(("mke2fs", "-V"), ("qemu-img", "--version")),
+            "file": file.name,
+            "guest": guest.model_dump(mode="json", exclude={"summary"}),
+            "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],
+            "installer": [repr(replace(edit, feature="", origin="")) for edit in disk.installer],
+            "disk": [disk.name, disk.size, list(disk.root_keys)],
+        }
+
+        source = guest.source
+        assert isinstance(source, InstallerSource | CloudImageSource)
+
+        def make(fresh: Path) -> None:
+            (fresh / _WORK).mkdir()
+            system = (self._installed if disk.installer else self._published)(disk, guest, file, fresh)
+            system.root.apply(disk.edits, _EPOCH)
+            checks.require_ready(system, disk, source.flavor)
+            write_qcow2(fresh / _RAW, fresh)
+            shutil.rmtree(fresh / _WORK)
+
+        return {"guest-disk": self.store.make("guests", inputs, make) / DISK}
+
+    def _installed(self, disk: GuestDisk, guest: Guest, file: Path, fresh: Path) -> System:
+        source, work, raw = guest.source, fresh / _WORK, fresh / _RAW
+        assert isinstance(source, InstallerSource)
+        if self.offline:
+            raise DownloadError(
+                "has not been installed here yet, and its packages come from a mirror",
+                where=f"guest {disk.name}",
+                hint="run once without --offline",
+            )
+        where = source.urls[0]
+        system = iso.extract(file, source.flavor, work, where)
+        apkovl.append(system.initramfs, disk.installer, work, _EPOCH)
+        mbr.sparse(raw, disk.size)
+        self.progress.step("guest", f"{disk.name}: install Alpine {guest.release} in a virtual machine")
+        machine = Machine(guest, system, _WORDS, disk=raw, iso=file, log=work / "serial.log")
+        run_installer(machine, where=where, patience=self.patience, progress=self.progress)
+        boot_start, root_start = checks.require_partitions(raw, disk.name)
+        boot, root = _volume(raw, boot_start, work), _volume(raw, root_start, work)
+        checks.require_installed(boot, root, disk)
+        return System(root, boot, "")
+
+    def _published(self, disk: GuestDisk, guest: Guest, file: Path, fresh: Path) -> System:
+        source, raw = guest.source, fresh / _RAW
+        assert isinstance(source, CloudImageSource)
+        self.progress.step("guest", f"{disk.name}: take the cloud image of Alpine {guest.release}")
+        read_qcow2(file, raw, most=disk.size, where=source.urls[0])
+        root = _volume(raw, 0, fresh / _WORK)
+        checks.require_ext4({"only": root}, disk.name)
+        ext4.grow(raw, _EPOCH)  # here, so that no emulated processor has to
+        return System(root, root, "/boot")
+
+
+def _volume(raw: Path, start: int, work: Path) -> Ext4:
+    folder = work / f"volume-{start}"
+    folder.mkdir()
+    return Ext4(raw, start, folder)

@@ -1,0 +1,54 @@
+"""Guests' filesystems as files of the build host: edited and looked into without a mount, like those of the Pi."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.disk import ext4
+from builder.model.edits import Edit
+from builder.tree import Entry, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Ext4:
+    """The filesystem at byte `start` of a raw disk; `work` is an empty folder for contents on their way."""
+
+    image: Path
+    start: int
+    work: Path
+
+    def look(self, paths: Iterable[str]) -> dict[str, Entry]:
+        """By absolute path, what there is."""
+        wanted = list(dict.fromkeys(path.strip("/") for path in paths))
+        return {f"/{path}": entry for path, entry in ext4.look(self.image, self.start, wanted, self.work).items()}
+
+    def apply(self, edits: Sequence[Edit], epoch: int) -> None:
+        """Raises BuildError when the filesystem is not clean, ConfigurationError for what cannot be done to it."""
+        touched = dict.fromkeys(part for edit in edits for part in _with_parents(edit.path))
+        tree = Tree(epoch)
+        tree.entries |= ext4.look(self.image, self.start, list(touched), self.work)
+        before = dict(tree.entries)
+        changed: dict[str, None] = {}
+        for edit in edits:
+            changed.update(dict.fromkeys(tree.missing_parents(edit.path)))
+            changed[tree.apply(edit, blobs={})] = None
+        changes = [(path, before.get(path), tree.entries.get(path)) for path in changed]
+        ext4.edit(self.image, self.start, [one for one in changes if one[1] is not one[2]], self.work, epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What boots: its root, and where its kernel is (`boot_folder` on the volume `boot`, which may be the root)."""
+
+    root: Ext4
+    boot: Ext4
+    boot_folder: str
+
+
+def _with_parents(path: str) -> Iterable[str]:
+    """`etc`, `etc/ssh`, `etc/ssh/sshd_config`."""
+    return itertools.accumulate(path.strip("/").split("/"), posixpath.join)
