@@ -41,6 +41,7 @@ class Shelf:
             "unconfirmed": True,
             "checksum": ".sha512",
             "signature": ".asc",
+            "flavor": "virt",
         }
         source = CloudImageSource.model_validate(said | other)
         return Named("guest alpine-cloud", source, "profiles/guests/alpine-cloud.yaml", "guest: debian needs none")
