@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 import tarfile
 from collections.abc import Callable, Mapping
@@ -243,26 +244,24 @@ def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(Path(needed).read_bytes())
             target.chmod(0o755)
-    layer = root.parent / "layer"
-    layer.mkdir()
-    packed(root).rename(layer / ROOT_TAR)
-    return layer
+
+    def make(fresh: Path) -> None:
+        shutil.move(packed(root), fresh / ROOT_TAR)
+
+    return Store(root.parent).make("layers", {}, make)
 
 
 @pytest.fixture
 def accel(tmp_path: Path) -> Path:
     """Host programs: one for a program that the tree has, one for a program that it lacks."""
-    tree = furnish(
-        tmp_path / "accel",
-        {
-            "programs/usr/bin/greet": b"#!/bin/sh\necho of the host\n",
-            "programs/usr/bin/lacking": b"#!/bin/sh\necho host\n",
-            "libraries": None,
-        },
-    )
-    for program in tree.rglob("usr/bin/*"):
-        program.chmod(0o755)
-    return tree
+
+    def make(fresh: Path) -> None:
+        files = {"greet": b"#!/bin/sh\necho of the host\n", "lacking": b"#!/bin/sh\necho host\n"}
+        furnish(fresh, {"libraries": None, **{f"programs/usr/bin/{name}": text for name, text in files.items()}})
+        for program in fresh.rglob("usr/bin/*"):
+            program.chmod(0o755)
+
+    return Store(tmp_path / "made").make("accel", {}, make)
 
 
 Baker = Callable[..., Path]
