@@ -47,4 +47,4 @@ golden: setup ## write tests/golden/ anew; read the difference before you keep i
 
 clean: ## remove images and what the checkers keep; the cache stays (pimu-build cache prune)
 	find output -mindepth 1 ! -name .gitignore -delete
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
