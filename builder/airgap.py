@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from builder import recipe
-from builder.disk import fat, mbr
+from builder.disk import fat
 from builder.errors import DownloadError
 from builder.model.edits import Blob, PlaceBlob
 from builder.model.identity import derived_uuid
@@ -31,9 +31,9 @@ _LONGEST_LIST = 1 << 16
 def lock_names(plan: Plan) -> list[str]:
     """Of what this node's image holds of k3s, in pimu.lock."""
     cluster, architecture = plan.settings.k3s_cluster, _architecture(plan)
-    return (
-        [] if cluster is None or architecture is None else [_name(cluster, one) for one in cluster.assets(architecture)]
-    )
+    if cluster is None or architecture is None:
+        return []
+    return [_name(cluster, asset) for asset in cluster.assets(architecture)]
 
 
 def make_blobs(
@@ -47,7 +47,6 @@ def make_blobs(
     if cluster is None or architecture is None:
         return {}
     assets = {asset: _fetched(cluster, architecture, asset, resolver) for asset in cluster.assets(architecture)}
-    cache.require_whole(*(file.sha256 for file in assets.values()))
     is_guests = "guest-airgap" in _wanted(plan)
     inputs = {
         "recipe": recipe.digest("airgap.py", "disk", "tree.py"),
@@ -56,6 +55,7 @@ def make_blobs(
     }
 
     def make(fresh: Path) -> None:
+        cache.require_whole(*(file.sha256 for file in assets.values()))
         files = {asset: cache.path(file.sha256) for asset, file in assets.items()}
         if not is_guests:
             for asset, path in files.items():
@@ -120,8 +120,5 @@ def _write_disk(tree: Tree, identity: uuid.UUID, fresh: Path) -> None:
     total = sum(entry.size for _, entry in tree.files())
     image, work, size = fresh / _DISK, fresh / "work", max(_LEAST, -(-total // (20 * MIB)) * 21 * MIB + 4 * MIB)
     work.mkdir()
-    mbr.sparse(image, size)
-    volume_id = identity.time_low
-    fat.make(image, start=0, size=size, label=LABEL, volume_id=volume_id, sectors_per_cluster=None, fat=32)
-    fat.fill(image, 0, tree, work)
+    fat.make_disk(image, tree, size=size, label=LABEL, volume_id=identity.time_low, fat=32, work=work)
     shutil.rmtree(work)

@@ -93,7 +93,6 @@ class Bakery:
         image = self._resolver.published(
             wanted, lambda: take_whole(wanted, self._cache, self._progress, offline=self._resolver.offline)
         )
-        self._cache.require_whole(image.sha256)
         self._resolver.keep_image(wanted.name, image)
         return self._cache.path(image.sha256)
 

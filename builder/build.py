@@ -170,7 +170,7 @@ class _Kitchen:
         if not isinstance(source, PackagesSource):
             file = self._bakery.published_guest(disk.name, source)
             workshop = guests.Workshop(self._store, self._progress, offline=self._options.offline)
-            return workshop.make_disk(disk, guest, file)
+            return workshop.make_disk(disk, guest, file, require_whole=lambda: self._cache.require_whole(file.name))
         layer = self._bakery.bootstrap(
             f"guest {disk.name}", guest.release, source, guests.recipe_of(guest.architecture, disk)
         )

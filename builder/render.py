@@ -28,7 +28,7 @@ class Rendered:
 def render(project: Project, plan: Plan) -> list[Rendered]:
     """In order of their names.
 
-    ConfigurationError when the node has no guest, or its guest needs answers and there is no template for them.
+    ConfigurationError when the node has no guest.
     """
     settings, guest = plan.settings, plan.guest
     if guest is None:
@@ -40,9 +40,7 @@ def render(project: Project, plan: Plan) -> list[Rendered]:
     ]
     if guest.answers is not None:
         template = project.answers
-        if template is None:
-            hint = f"the guest {settings.guest} is installed with it; take it from the original project"
-            raise ConfigurationError("is missing", where="cloud-init/answers.j2", hint=hint)
+        assert template is not None  # or there would be no plan of this node
         content = answers(
             template,
             guest,

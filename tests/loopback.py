@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import cast
+from typing import TypeVar, cast
 from urllib.parse import unquote
 
 Answer = Callable[["Request"], None]
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 
 class Site(ThreadingHTTPServer):
@@ -59,15 +60,20 @@ class Request(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
-    with Site() as site:
-        thread = threading.Thread(target=site.serve_forever, args=(0.02,))
+def running(server: Server) -> Iterator[Server]:
+    """In a thread of its own, until it is left."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield site
+            yield server
         finally:
-            site.shutdown()
+            server.shutdown()
             thread.join()
+
+
+def serving() -> AbstractContextManager[Site]:
+    return running(Site())
 
 
 def one_after_the_other(*answers: bytes | Answer) -> Answer:

@@ -9,16 +9,15 @@ import base64
 import hashlib
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import trustme
 
-from tests.loopback import Site, serving
+from tests.loopback import Request, Site, running, serving
 
 VERSION = "v1.36.5+k3s1"
 PROGRAM = (Path(__file__).parent / "mock_k3s.sh").read_bytes()
@@ -65,50 +64,33 @@ class MockK3s(ThreadingHTTPServer):
         return ""
 
 
-class _Request(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class _Request(Request):
+    def do_GET(self) -> None:  # noqa: N802 (as BaseHTTPRequestHandler calls it)
         mock = cast(MockK3s, self.server)
         if self.path == "/ping":
-            self._reply(b"pong")
+            self.reply(b"pong")
         elif self.path == "/cacerts":
-            self._reply(mock.cacerts)
+            self.reply(mock.cacerts)
         elif refusal := mock.refusal(self.headers):
             mock.refused.append(refusal)
-            self._reply(refusal.encode(), 403)
+            self.reply(refusal.encode(), status=403)
         elif self.path == "/v1-k3s/serving-kubelet.crt":
             mock.certified.append(self.headers["k3s-Node-Name"])
-            self._reply(b"a certificate\n")
+            self.reply(b"a certificate\n")
         else:
             node = mock.nodes.get(self.path.removeprefix("/api/v1/nodes/"))
-            self._reply(json.dumps(node).encode(), 404 if node is None else 200)
+            self.reply(json.dumps(node).encode(), status=404 if node is None else 200)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (likewise)
         mock = cast(MockK3s, self.server)
         node = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         mock.nodes[node["name"]] = node
         mock.joins.append(node["name"])
-        self._reply(b"{}", 201)
-
-    def _reply(self, content: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply(b"{}", status=201)
 
 
-@contextmanager
-def k3s_server(token: str, *names: str, parts: Mapping[str, str] | None = None) -> Iterator[MockK3s]:
-    with MockK3s(token, *names, parts=parts) as mock:
-        thread = threading.Thread(target=mock.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield mock
-        finally:
-            mock.shutdown()
-            thread.join()
+def k3s_server(token: str, *names: str, parts: Mapping[str, str] | None = None) -> AbstractContextManager[MockK3s]:
+    return running(MockK3s(token, *names, parts=parts))
 
 
 @contextmanager

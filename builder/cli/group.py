@@ -107,28 +107,17 @@ def verbosity_options(command: Command) -> Command:
     return quiet(verbose(command))
 
 
-def role_option(command: Command) -> Command:
-    complete = profile_names("roles")
-    text = "A file in profiles/roles/.  [default: the node's file says]"
-    return click.option("--role", metavar="ROLE", shell_complete=complete, help=text)(command)
+def profile_option(name: str, text: str) -> Callable[[Command], Command]:
+    """--NAME, which takes a file of profiles/NAMEs/."""
+    return click.option(f"--{name}", metavar=name.upper(), shell_complete=profile_names(f"{name}s"), help=text)
 
 
-def base_option(command: Command) -> Command:
-    complete = profile_names("bases")
-    text = "A file in profiles/bases/.  [default: cluster.yaml says]"
-    return click.option("--base", metavar="BASE", shell_complete=complete, help=text)(command)
-
-
-def guest_option(command: Command) -> Command:
-    complete = profile_names("guests")
-    text = "As if it ran this file of profiles/guests/.  [default: its role says]"
-    return click.option("--guest", metavar="GUEST", shell_complete=complete, help=text)(command)
-
-
-def preset_option(command: Command) -> Command:
-    complete = profile_names("presets")
-    text = "A file in profiles/presets/; it wins over the role, and the node's file over it."
-    return click.option("--preset", metavar="PRESET", shell_complete=complete, help=text)(command)
+role_option = profile_option("role", "A file in profiles/roles/.  [default: the node's file says]")
+base_option = profile_option("base", "A file in profiles/bases/.  [default: cluster.yaml says]")
+guest_option = profile_option("guest", "As if it ran this file of profiles/guests/.  [default: its role says]")
+preset_option = profile_option(
+    "preset", "A file in profiles/presets/; it wins over the role, and the node's file over it."
+)
 
 
 def json_option(command: Command) -> Command:

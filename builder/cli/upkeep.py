@@ -16,7 +16,7 @@ from builder.cli.group import (
     base_option,
     json_option,
     open_project,
-    profile_names,
+    profile_option,
     project_option,
     verbosity_options,
 )
@@ -97,12 +97,7 @@ def cache_prune(days: float | None, gib: float | None) -> None:
 
 @click.command("fetch")
 @base_option
-@click.option(
-    "--guest",
-    metavar="GUEST",
-    shell_complete=profile_names("guests"),
-    help="Also the ISO or cloud image of this file in profiles/guests/, confirmed and locked.",
-)
+@profile_option("guest", "Also the ISO or cloud image of this file in profiles/guests/, confirmed and locked.")
 @click.option(
     "--import",
     "files",

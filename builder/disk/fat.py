@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from builder.disk import mbr
 from builder.errors import BuildError
 from builder.run import run
 from builder.tree import Entry, Tree
@@ -39,6 +40,13 @@ def fill(image: Path, start: int, tree: Tree, work: Path) -> None:
         folders.setdefault(posixpath.dirname(path), []).append(staged)
     for folder, files in folders.items():
         _copy(image, start, files, folder, tree.epoch)
+
+
+def make_disk(image: Path, tree: Tree, *, size: int, label: str, volume_id: int, fat: int, work: Path) -> None:
+    """A new file of `size` bytes that is one volume, without partitions, and holds the tree."""
+    mbr.sparse(image, size)
+    make(image, start=0, size=size, label=label, volume_id=volume_id, sectors_per_cluster=None, fat=fat)
+    fill(image, 0, tree, work)
 
 
 def edit(

@@ -19,12 +19,14 @@ _DISK_ID = 440  # of the MBR, where Linux and libblkid look for it
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`start` and `size` in bytes; `kind` is the type byte (0x0c FAT32, 0x83 Linux)."""
+    """`start` and `size` in bytes; `kind` is the type byte (0x0c FAT32, 0x83 Linux), `bootable` the flag
+    that a BIOS boot loader looks for."""
 
     number: int
     start: int
     size: int
     kind: int
+    bootable: bool
 
     @property
     def end(self) -> int:
@@ -45,7 +47,9 @@ def read(image: Path) -> tuple[Partition, ...]:
 def _partition(row: dict[str, Any], device: str) -> Partition:
     """sfdisk puts a p before the number where the device's name ends with a digit."""
     number = row["node"].removeprefix(device).removeprefix("p")
-    return Partition(int(number), row["start"] * SECTOR, row["size"] * SECTOR, int(row["type"], 16))
+    return Partition(
+        int(number), row["start"] * SECTOR, row["size"] * SECTOR, int(row["type"], 16), row.get("bootable", False)
+    )
 
 
 def write(image: Path, *, disk_id: int, partitions: Sequence[tuple[int, int, str]]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.disk import chunks, ext4, fat, mbr
+from builder.disk.changes import changes
 from builder.disk.chunks import Delta
 from builder.disk.golden import Golden, States, state
 from builder.model.edits import Edit, Volume
@@ -20,9 +21,7 @@ from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts,
 from builder.model.patches import Resolve
 from builder.model.plan import Layout, Plan
 from builder.run import run
-from builder.tree import Entry, Tree
-
-Change = tuple[str, Entry | None, Entry | None]
+from builder.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,12 @@ def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Res
         for volume, start in starts.items():
             edits = [edit for edit in plan.node_edits() if edit.volume == volume]
             tree = _lazy_tree(golden, volume, edits, layout, work)
-            changes = _changes(tree, edits, blobs, secrets, states)
-            (ext4 if volume == "root" else fat).edit(edited, start, changes, work, golden.epoch)
+
+            def done(edit: Edit, path: str, tree: Tree = tree) -> None:
+                states[f"{edit.volume}:{edit.path}"] = state(path, tree.entries.get(path))
+
+            made = changes(tree, edits, blobs, secrets, done)
+            (ext4 if volume == "root" else fat).edit(edited, start, made, work, golden.epoch)
         mbr.write_disk_id(edited, plan.identity.disk_id)
         delta = chunks.difference(golden.image, golden.metadata, edited)
     digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
@@ -82,20 +85,6 @@ def _lazy_tree(golden: Golden, volume: Volume, edits: Sequence[Edit], layout: La
 
     seen = (row for row in golden.index(volume) if row[1] != "file" or posixpath.basename(row[0]) in names)
     return Tree.of_index(seen, golden.epoch, read)
-
-
-def _changes(
-    tree: Tree, edits: Sequence[Edit], blobs: Mapping[str, Path], secrets: Resolve, states: States
-) -> list[Change]:
-    """What the edits change, by path in their order, each path once, new parents before what is in them."""
-    before = dict(tree.entries)
-    touched: dict[str, None] = {}
-    for edit in edits:
-        touched.update(dict.fromkeys(tree.missing_parents(edit.path)))
-        path = tree.apply(edit, blobs, secrets)
-        touched[path] = None
-        states[f"{edit.volume}:{edit.path}"] = state(path, tree.entries.get(path))
-    return [(path, before.get(path), tree.entries.get(path)) for path in touched]
 
 
 def _file_states(plan: Plan, states: States) -> tuple[FileState, ...]:

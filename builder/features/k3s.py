@@ -29,7 +29,7 @@ def edits(context: Context) -> Iterator[Edit]:
 
 
 def _server(context: Context, server: K3sServer, cluster: K3sCluster) -> Iterator[Edit]:
-    first = is_first(context, cluster)
+    first = _is_first(context, cluster)
     if not first and server.datastore != "etcd":
         raise context.refuse(
             f"the cluster's server is {cluster.server_name}, and with sqlite there is one",
@@ -58,7 +58,7 @@ def _server(context: Context, server: K3sServer, cluster: K3sCluster) -> Iterato
             yield context.secret(f"{_STATE}/server/tls/{part}", secret, key="k3s_cluster.ca", mode=mode)
 
 
-def is_first(context: Context, cluster: K3sCluster) -> bool:
+def _is_first(context: Context, cluster: K3sCluster) -> bool:
     """Whether this node is the one that the others join."""
     settings = context.settings
     own = {settings.hostname, f"{settings.hostname}.{settings.domain}", _address(context)}

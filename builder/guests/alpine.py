@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,9 +36,12 @@ class Workshop:
     offline: bool = False
     patience: Patience = PATIENCE
 
-    def make_disk(self, disk: GuestDisk, guest: Guest, file: Path) -> dict[str, Path]:
+    def make_disk(
+        self, disk: GuestDisk, guest: Guest, file: Path, *, require_whole: Callable[[], None] = lambda: None
+    ) -> dict[str, Path]:
         """The blobs of a guest whose ISO or cloud image is `file`, in the cache: made once for that file, its answers
-        and its overlays. What is installed are the packages that the mirror has on the day.
+        and its overlays. What is installed are the packages that the mirror has on the day. `require_whole` is asked
+        before the file is read.
 
         Raises BuildError: not the file that it should be, an installer that hangs or fails, a disk that is not ready;
         DownloadError: offline.
@@ -56,6 +60,7 @@ class Workshop:
         assert isinstance(source, InstallerSource | CloudImageSource)
 
         def make(fresh: Path) -> None:
+            require_whole()
             (fresh / _WORK).mkdir()
             system = (self._installed if disk.installer else self._published)(disk, guest, file, fresh)
             system.root.apply(disk.edits, _EPOCH)

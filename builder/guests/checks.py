@@ -5,36 +5,34 @@ setup-alpine ends well when it has installed nothing, and ignores the failures o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.disk import ext4
-from builder.disk.mbr import SECTOR
+from builder.disk import ext4, mbr
 from builder.errors import BuildError
 from builder.guests.volumes import Ext4, System
 from builder.model.edits import Remove, Symlink, WriteFile
 from builder.model.plan import GuestDisk
-from builder.run import run
 from builder.tree import Entry
 
 INSTALLED = "/etc/pimu-installed"
 _KEYS = "/root/.ssh/authorized_keys"
 _RUNLEVELS = "/etc/runlevels/"
 _CONSOLE = "console=ttyS0"
+_LINUX = 0x83
 _INITTAB, _GETTY = "/etc/inittab", "ttyS0::respawn:"
 
 
 def require_partitions(image: Path, where: str) -> tuple[int, int]:
     """Where boot and root begin, in bytes. Raises BuildError when the disk has not these two partitions."""
-    told = run(["sfdisk", "--json", image], check=False)
-    table = json.loads(told.text)["partitiontable"] if told.returncode == 0 else {}
-    parts = table.get("partitions", [])
-    found = (table.get("label"), [(part["type"], part.get("bootable", False)) for part in parts])
-    if found != ("dos", [("83", True), ("83", False)]):
+    try:
+        found = mbr.read(image)
+    except BuildError:
+        found = ()
+    if [(partition.kind, partition.bootable) for partition in found] != [(_LINUX, True), (_LINUX, False)]:
         raise _refusal(["it has not two partitions, the first to boot from, in a dos table"], where)
-    boot, root = (int(part["start"]) * SECTOR for part in parts)
-    return boot, root
+    boot, root = found
+    return boot.start, root.start
 
 
 def require_ext4(volumes: Mapping[str, Ext4], where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.disk import fat, mbr
+from builder.disk import fat
 from builder.model.values import MIB
 from builder.tree import Entry, Tree
 
@@ -17,6 +17,4 @@ def make_seed(files: Mapping[str, bytes], image: Path, volume_id: int, epoch: in
     tree = Tree(epoch)
     for name, content in files.items():
         tree.entries[name] = Entry.of_bytes(content, epoch)
-    mbr.sparse(image, _SEED_SIZE)
-    fat.make(image, start=0, size=_SEED_SIZE, label="CIDATA", volume_id=volume_id, sectors_per_cluster=None, fat=12)
-    fat.fill(image, 0, tree, work)
+    fat.make_disk(image, tree, size=_SEED_SIZE, label="CIDATA", volume_id=volume_id, fat=12, work=work)

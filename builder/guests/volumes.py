@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.disk import ext4
+from builder.disk.changes import changes
 from builder.model.edits import Edit
 from builder.tree import Entry, Tree
 
@@ -31,13 +32,7 @@ class Ext4:
         touched = dict.fromkeys(part for edit in edits for part in _with_parents(edit.path))
         tree = Tree(epoch)
         tree.entries |= ext4.look(self.image, self.start, list(touched), self.work)
-        before = dict(tree.entries)
-        changed: dict[str, None] = {}
-        for edit in edits:
-            changed.update(dict.fromkeys(tree.missing_parents(edit.path)))
-            changed[tree.apply(edit, blobs={})] = None
-        changes = [(path, before.get(path), tree.entries.get(path)) for path in changed]
-        ext4.edit(self.image, self.start, [one for one in changes if one[1] is not one[2]], self.work, epoch)
+        ext4.edit(self.image, self.start, changes(tree, edits, blobs={}), self.work, epoch)
 
 
 @dataclass(frozen=True, slots=True)

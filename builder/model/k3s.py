@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from builder.model.strict import Strict
-from builder.model.values import Domain, Ipv4, SecretReference, Sha256, Url
+from builder.model.values import Domain, Ipv4, SecretReference, Sha256, Url, of_form
 
 _RESERVED = re.compile(r"(^|\.)(kubernetes|k8s)\.io/")
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -34,12 +34,6 @@ def _check_label(value: object) -> object:
     return value
 
 
-def _check_taint(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(_TAINT, value):
-        raise ValueError("is no taint such as pimu.io/emulated=true:NoSchedule")
-    return value
-
-
 def _check_reason(value: object) -> object:
     """It becomes a comment."""
     if isinstance(value, str) and not (value.strip() and value.isprintable()):
@@ -49,18 +43,12 @@ def _check_reason(value: object) -> object:
     return value
 
 
-def _check_version(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"v\d+\.\d+\.\d+(-rc\d+)?\+k3s\d+", value):
-        raise ValueError("is not a release of k3s such as v1.36.5+k3s1")
-    return value
-
-
 Architecture = Literal["amd64", "arm64"]
-Version = Annotated[str, BeforeValidator(_check_version)]
+Version = Annotated[str, of_form(r"v\d+\.\d+\.\d+(-rc\d+)?\+k3s\d+", "is not a release of k3s such as v1.36.5+k3s1")]
 Server = Annotated[str, BeforeValidator(_check_server)]
 Label = Annotated[str, BeforeValidator(_check_label)]
 LabelValue = Annotated[str, Field(pattern=rf"^({_NAME})?$")]
-Taint = Annotated[str, BeforeValidator(_check_taint)]
+Taint = Annotated[str, of_form(_TAINT, "is no taint such as pimu.io/emulated=true:NoSchedule")]
 Component = Literal["coredns", "local-storage", "metrics-server", "runtimes", "servicelb", "traefik"]
 Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 

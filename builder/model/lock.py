@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,6 +81,9 @@ class LockedFile:
     size: Count
 
 
+Locked = TypeVar("Locked", Resolution, LockedImage, LockedFile)
+
+
 @dataclass(frozen=True, slots=True)
 class Lock:
     """`tools`: the versions of each program that is known to make the same bytes of all this."""
@@ -92,8 +95,7 @@ class Lock:
 
     def get(self, name: str, request: str) -> Resolution | None:
         """The locked answer, unless the profiles have asked for something else since."""
-        found = self.resolutions.get(name)
-        return found if found is not None and found.request == request else None
+        return _answer(self.resolutions.get(name), request)
 
     def with_resolution(self, name: str, resolution: Resolution) -> Lock:
         return replace(self, resolutions={**self.resolutions, name: resolution})
@@ -107,15 +109,13 @@ class Lock:
         )
 
     def get_image(self, name: str, request: str) -> LockedImage | None:
-        found = self.images.get(name)
-        return found if found is not None and found.request == request else None
+        return _answer(self.images.get(name), request)
 
     def with_image(self, name: str, image: LockedImage) -> Lock:
         return replace(self, images={**self.images, name: image})
 
     def get_file(self, name: str, request: str) -> LockedFile | None:
-        found = self.files.get(name)
-        return found if found is not None and found.request == request else None
+        return _answer(self.files.get(name), request)
 
     def with_file(self, name: str, file: LockedFile) -> Lock:
         return replace(self, files={**self.files, name: file})
@@ -127,6 +127,10 @@ class Lock:
     def with_tools(self, tools: Mapping[str, str]) -> Lock:
         added = {name: tuple(sorted({*self.tools.get(name, ()), version})) for name, version in tools.items()}
         return replace(self, tools={**self.tools, **added})
+
+
+def _answer(found: Locked | None, request: str) -> Locked | None:
+    return found if found is not None and found.request == request else None
 
 
 def canonical(value: object) -> str:

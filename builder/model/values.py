@@ -74,14 +74,7 @@ def check_ipv4(value: object) -> object:
 
 _SHORTHANDS = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
 _WEEKDAYS = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:(?:,|\.\.)(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun))*"
-_CALENDAR = re.compile(rf"{_SHORTHANDS}|(?:{_WEEKDAYS} )?(?:[\d*,./~-]+ )?[\d*,./]+:[\d*,./]+(?::[\d*,./]+)?")
-
-
-def check_calendar(value: object) -> object:
-    """The forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
-    if isinstance(value, str) and not _CALENDAR.fullmatch(value):
-        raise ValueError('is not a calendar event such as "*:0/2", "Mon 03:00" or weekly (systemd-analyze calendar)')
-    return value
+_CALENDAR = rf"{_SHORTHANDS}|(?:{_WEEKDAYS} )?(?:[\d*,./~-]+ )?[\d*,./]+:[\d*,./]+(?::[\d*,./]+)?"
 
 
 def check_port(value: object) -> object:
@@ -92,21 +85,20 @@ def check_port(value: object) -> object:
     return value
 
 
-def check_secret(value: object) -> object:
-    """A secret itself must not be in a profile, which is kept and shared."""
-    if isinstance(value, str) and not re.fullmatch(r"(env|file):\S.*|prompt", value):
-        raise ValueError("is not a reference to a secret: env:NAME, file:PATH or prompt")
-    return value
+def of_form(pattern: str, fault: str) -> BeforeValidator:
+    """Text that the pattern matches as a whole; else the error says `fault`, and not the text."""
+    whole = re.compile(pattern)
 
+    def check(value: object) -> object:
+        if isinstance(value, str) and not whole.fullmatch(value):
+            raise ValueError(fault)
+        return value
 
-def check_share(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch(r"[1-9]?\d%", value):
-        raise ValueError("is not a share such as 33%")
-    return value
+    return BeforeValidator(check)
 
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Share = Annotated[str, BeforeValidator(check_share)]
+Share = Annotated[str, of_form(r"[1-9]?\d%", "is not a share such as 33%")]
 Mac = Annotated[str, BeforeValidator(check_mac)]
 Ipv4 = Annotated[str, BeforeValidator(check_ipv4)]
 Ipv4Interface = Annotated[str, BeforeValidator(check_interface)]
@@ -114,10 +106,17 @@ Hostname = Annotated[str, Field(pattern=rf"^{LABEL}$")]
 Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$")]
 Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
-Calendar = Annotated[str, BeforeValidator(check_calendar)]
+Calendar = Annotated[
+    str,
+    of_form(_CALENDAR, 'is not a calendar event such as "*:0/2", "Mon 03:00" or weekly (systemd-analyze calendar)'),
+]
+"""In the forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
-SecretReference = Annotated[str, BeforeValidator(check_secret)]
+SecretReference = Annotated[
+    str, of_form(r"(env|file):\S.*|prompt", "is not a reference to a secret: env:NAME, file:PATH or prompt")
+]
+"""A secret itself must not be in a profile, which is kept and shared."""
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]

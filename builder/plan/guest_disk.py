@@ -26,7 +26,8 @@ def guest_disk(context: Context, template: OverlayFile | None) -> GuestDisk | No
     if guest is None:
         return None
     asking = replace(context, feature="guest")
-    edits = [edit for name in guest.overlays for edit in _overlay(asking, f"guests/{name}")]
+    edits = [*own_files(asking, "features/bench")]
+    edits += [edit for name in guest.overlays for edit in _overlay(asking, f"guests/{name}")]
     if not isinstance(guest.source, InstallerSource | CloudImageSource):
         return GuestDisk(context.settings.guest, guest.disk, guest.kernel_words is not None, tuple(edits))
     return GuestDisk(
