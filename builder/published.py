@@ -11,6 +11,7 @@ from builder.errors import DownloadError
 from builder.model.lock import LockedImage, canonical
 from builder.model.progress import Progress
 from builder.model.sources import PublishedFile
+from builder.model.values import ARMOR
 from builder.signatures import check_signature
 from builder.sources import Cache, Pin, fetch, fetch_new, fetch_small
 
@@ -83,8 +84,9 @@ def _confirm(source: PublishedFile, file: Path, url: str) -> None:
         said = listed[0] if listed else "nothing"
         raise DownloadError(f"its publisher says {kind} {said}, the file has {found}", where=where)
     where = f"{url}{source.signature}"
-    signature, key = fetch_small(where, _SMALL), fetch_small(source.signer.key, _SMALL)
-    check_signature(file, signature, key, source.signer.fingerprint, where)
+    signature, key = fetch_small(where, _SMALL), source.signer.key
+    armored = key.encode() if key.startswith(ARMOR) else fetch_small(key, _SMALL)
+    check_signature(file, signature, armored, source.signer.fingerprint, where)
 
 
 def named_guest(name: str, source: PublishedFile) -> Named:

@@ -13,9 +13,12 @@ from pydantic import ValidationError
 
 from builder.errors import DownloadError
 from builder.model.progress import Silent
-from builder.model.sources import CloudImageSource
+from builder.model.sources import CloudImageSource, PublishedFile
+from builder.project import Project
 from builder.published import Named, take
+from builder.run import run
 from builder.sources import Cache
+from tests.conftest import SHIPPED
 from tests.loopback import Site, serving
 from tests.test_signatures import Key, make_key
 
@@ -82,6 +85,22 @@ def test_nothing_is_asked_about_a_file_that_the_profile_vouches_for(shelf: Shelf
     taken = take(shelf.wanted(sha256=SHA256, unconfirmed=False), shelf.cache, Silent(), offline=False)
     assert taken.signed_by == ""
     assert set(shelf.site.asked) == {"/cloud.qcow2"}
+
+
+def test_a_key_that_the_profile_has_is_not_asked_for(shelf: Shelf) -> None:
+    signer = {"fingerprint": shelf.key.fingerprint, "key": shelf.key.public(armor=True).decode()}
+    taken = take(shelf.wanted(signer=signer), shelf.cache, Silent(), offline=False)
+    assert taken.signed_by == shelf.key.fingerprint
+    assert "/key.asc" not in shelf.site.asked
+
+
+@pytest.mark.parametrize("guest", ["alpine", "alpine-cloud"])
+def test_the_shipped_key_is_the_one_with_the_pinned_fingerprint(guest: str, tmp_path: Path) -> None:
+    source = Project(SHIPPED).guest(guest).source
+    assert isinstance(source, PublishedFile)
+    listed = run(["gpg", "--homedir", tmp_path, "--show-keys", "--with-colons"], input=source.signer.key.encode()).text
+    fingerprints = [line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr")]
+    assert fingerprints[0] == source.signer.fingerprint
 
 
 Change = Callable[[dict[str, Any]], Any]

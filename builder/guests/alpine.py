@@ -50,7 +50,7 @@ class Workshop:
             "recipe": recipe.digest("guests", "disk", "model", "tar_reader.py", "tree.py"),
             "tools": recipe.versions(("mke2fs", "-V"), ("qemu-img", "--version")),
             "file": file.name,
-            "guest": guest.model_dump(mode="json", exclude={"summary"}),
+            "guest": guest.model_dump(mode="json", exclude={"summary": True, "source": {"signer"}}),
             "edits": [repr(replace(edit, feature="", origin="")) for edit in disk.edits],
             "installer": [repr(replace(edit, feature="", origin="")) for edit in disk.installer],
             "disk": [disk.name, disk.size, list(disk.root_keys)],

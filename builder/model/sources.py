@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from builder.model.strict import Strict
-from builder.model.values import Package, Sha256, Url
+from builder.model.values import Package, PublicKey, Sha256, Url
 
 
 class AptSource(Strict):
@@ -30,11 +30,11 @@ class PackagesSource(Strict):
 
 
 class Signer(Strict):
-    """Of a published file: `fingerprint` of the primary key, and `key` where that key can be fetched, which needs no
-    trust: a key is known by its fingerprint."""
+    """Of a published file: `fingerprint` of the primary key, and the `key`, in armor, or a URL where it can be fetched.
+    That needs no trust: a key is known by its fingerprint."""
 
     fingerprint: str = Field(pattern=r"^[0-9A-F]{40}$")
-    key: Url
+    key: PublicKey
 
 
 class PublishedFile(Strict):
@@ -85,3 +85,10 @@ class CloudImageSource(PublishedFile):
 
     kind: Literal["cloud-image"]
     flavor: str = Field(pattern=r"^[a-z]+$")
+
+
+def archives_of(source: PackagesSource | PublishedFile) -> tuple[AptSource, ...]:
+    """The Debian archives that a source takes packages from."""
+    if isinstance(source, PackagesSource):
+        return source.apt
+    return source.host_programs if isinstance(source, ImageSource) else ()

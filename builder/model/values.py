@@ -115,6 +115,10 @@ Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+PublicKey = Annotated[
+    str, of_form(rf"https?://\S+|{ARMOR}(?s:.*)", "is no OpenPGP public key: a URL, or file:PATH of one in armor")
+]
 SecretReference = Annotated[
     str, of_form(r"(env|file):\S.*|prompt", "is not a reference to a secret: env:NAME, file:PATH or prompt")
 ]

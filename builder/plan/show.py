@@ -35,12 +35,16 @@ def _edits(plan: Plan) -> Iterator[tuple[str, Edit]]:
     yield from ((edit.scope, edit) for edit in plan.edits)
 
 
+_SIGNER_KEY = {"source": {"signer": {"key"}}}
+"""Long, and known by its fingerprint."""
+
+
 def as_data(plan: Plan) -> dict[str, Any]:
     """The plan as plain data, with everything in it that the image depends on."""
     return {
         "settings": plan.settings.model_dump(mode="json"),
-        "base": plan.base.model_dump(mode="json"),
-        "guest": plan.guest.model_dump(mode="json") if plan.guest else None,
+        "base": plan.base.model_dump(mode="json", exclude=_SIGNER_KEY),
+        "guest": plan.guest.model_dump(mode="json", exclude=_SIGNER_KEY) if plan.guest else None,
         "identity": asdict(plan.identity),
         "layout": asdict(plan.layout),
         "base_edits": [_edit(edit) for edit in plan.base_edits],

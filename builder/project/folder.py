@@ -12,7 +12,7 @@ from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
 from builder.model.settings import Base, Cluster, Guest, NodeSettings
-from builder.model.sources import AptSource, ImageSource, PackagesSource, PublishedFile
+from builder.model.sources import AptSource, archives_of
 from builder.model.values import LABEL
 from builder.profile import (
     Document,
@@ -31,6 +31,7 @@ from builder.profile import (
 from builder.project.collisions import distinct_identities
 from builder.project.overlays import read_cloud_init, read_overlays
 from builder.project.public_keys import public_keys
+from builder.project.signers import with_public_key
 
 _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overlays/manifest.yaml", "cloud-init")
 _CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k3s_cluster"})
@@ -107,18 +108,18 @@ class Project:
 
     def base(self, name: str) -> Base:
         """The facts of profiles/bases/NAME.yaml."""
-        return validate(Base, self._read(f"profiles/bases/{name}.yaml").without("defaults"))
+        return validate(Base, with_public_key(self._read(f"profiles/bases/{name}.yaml"), self.root).without("defaults"))
 
     def archives(self) -> tuple[AptSource, ...]:
         """Those that profiles/bases/ and profiles/guests/ name."""
         bases = (self.base(name).source for name in self.names("bases"))
         guests = (self.guest(name).source for name in self.names("guests"))
         sources = (*bases, *guests)
-        return tuple(archive for source in sources for archive in _archives(source))
+        return tuple(archive for source in sources for archive in archives_of(source))
 
     def guest(self, name: str) -> Guest:
         """The facts of profiles/guests/NAME.yaml."""
-        return validate(Guest, self._read(f"profiles/guests/{name}.yaml"))
+        return validate(Guest, with_public_key(self._read(f"profiles/guests/{name}.yaml"), self.root))
 
     def settings(
         self,
@@ -265,12 +266,6 @@ class Project:
             except OSError as error:
                 raise ConfigurationError(f"cannot be read: {error.strerror}", where=file) from error
         return self._documents[file]
-
-
-def _archives(source: PackagesSource | PublishedFile) -> tuple[AptSource, ...]:
-    if isinstance(source, PackagesSource):
-        return source.apt
-    return source.host_programs if isinstance(source, ImageSource) else ()
 
 
 def _check_role(node: str, asked: str | None, own: Document) -> None:
