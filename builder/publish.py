@@ -127,9 +127,7 @@ def _workspace(output: Path, node: str) -> Iterator[Path]:
 
 def _seed(plan: Plan, epoch: int, secrets: Secrets, work: Path) -> Path:
     image = work / "seed.img"
-    files = {
-        file.name: file.content if file.secret is None else f"{secrets(file.secret)}\n".encode() for file in plan.seed
-    }
+    files = {file.name: file.filled(secrets) for file in plan.seed}
     guests.make_seed(files, image, plan.identity.disk_id, epoch, work)
     return image
 

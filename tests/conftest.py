@@ -17,6 +17,7 @@ from builder.cli import main
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
+from tests.alpine_shop import Shop, open_shop
 from tests.planned import DEBIAN
 from tests.target import Target, unpack
 
@@ -113,6 +114,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The boot test waits most of the time; begun first, it lets all others run beside it."""
     items.sort(key=lambda item: item.get_closest_marker("boot") is None)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("alpine")) as opened:
+        yield opened
 
 
 @pytest.fixture

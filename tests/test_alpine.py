@@ -1,11 +1,7 @@
-"""Alpine installs itself from its ISO, unattended, and what comes of it is looked at: in QEMU, from a stand-in for the
-ISO or, with PIMU_ALPINE_ISO=FILE, from that of the release which the profile pins (then the network is needed).
-"""
+"""Alpine installs itself from its ISO, unattended, and what comes of it is looked at, in QEMU."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import shutil
 import socket
@@ -16,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from builder import cache, guests, run, verify
 from builder.boot.probe import readable, tail
@@ -29,16 +24,18 @@ from builder.model.plan import GuestDisk, Plan
 from builder.model.progress import Silent
 from builder.model.settings import Guest
 from builder.project import Project
+from builder.secrets import Secrets
 from builder.store import Store
-from tests.alpine_standin import fill_mirror, make_iso
+from tests.alpine_shop import REAL, Shop, publish, take_from
+from tests.alpine_standin import GATEWAY, make_iso
 from tests.conftest import PUBLIC_KEY, SHIPPED
 from tests.loopback import serving
+from tests.mock_k3s import BINARY, k3s_server, let_join, releases
 from tests.planned import DEBIAN, plan_of
 from tests.test_signatures import make_key
 
 pytestmark = pytest.mark.disk
 
-REAL = os.environ.get("PIMU_ALPINE_ISO")
 PATIENCE = Patience(total=3600, silence=900) if REAL else Patience(total=900, silence=500)
 SCRIPT = "overlays/installers/alpine/root/etc/local.d/pimu-install.start.j2"
 STATIC = b"""version: 2
@@ -51,15 +48,6 @@ ethernets:
 
 
 @dataclass(frozen=True)
-class Shop:
-    """An ISO, a mirror within reach of what boots from it, and a folder with what both were made of."""
-
-    iso: Path
-    mirror: str
-    work: Path
-
-
-@dataclass(frozen=True)
 class Live:
     """A project of one's own that takes the shop's ISO and mirror."""
 
@@ -68,11 +56,7 @@ class Live:
     store: Store
 
     def plan(self) -> Plan:
-        profile = self.folder / "profiles/guests/alpine.yaml"
-        if self.shop.mirror:
-            data = yaml.safe_load(profile.read_text())
-            data["source"]["mirror"] = self.shop.mirror
-            profile.write_text(yaml.safe_dump(data, sort_keys=False))
+        take_from(self.shop, self.folder)
         return plan_of(self.folder, node="guest: alpine\n")
 
     def parts(self) -> tuple[GuestDisk, Guest]:
@@ -90,19 +74,6 @@ class Live:
         before = path.read_text()
         path.write_text(change(before))
         assert path.read_text() != before
-
-
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    work = tmp_path_factory.mktemp("alpine")
-    if REAL:
-        yield Shop(Path(REAL), "", work)
-        return
-    with serving() as site:
-        fill_mirror(site, "v3.15", work)
-        mirror = fill_mirror(site, "v3.22", work)
-        make_iso(work / "alpine.iso", work)
-        yield Shop(work / "alpine.iso", mirror, work)
 
 
 @pytest.fixture
@@ -143,19 +114,22 @@ def facts(log: Path) -> list[tuple[str, str]]:
     return re.findall(r"^@@ (\w+) ?(.*?)\s*$", readable(log.read_text(errors="replace")), re.MULTILINE)
 
 
-def boots(disk: Path, plan: Plan, folder: Path, network: bytes | None = None) -> dict[str, list[str]]:
-    """Boot the disk with the plan's seed, and another network-config; what it is then, by fact."""
+def boots(
+    live: Live, disk: Path, folder: Path, network: bytes | None = None, *, until: Callable[[], bool] = lambda: True
+) -> dict[str, list[str]]:
+    """Boot the disk with the node's seed, or with another network-config; what it is then, by fact."""
+    plan, secrets = live.plan(), Secrets(live.folder)
     work, seed, log = folder / "seed-work", folder / "seed.img", folder / "serial.log"
     work.mkdir(parents=True)
     log.touch()
-    files = {file.name: file.content for file in plan.seed}
+    files = {file.name: file.filled(secrets) for file in plan.seed}
     if network is not None:
         files["network-config"] = network
     guests.make_seed(files, seed, 1, 0, work)
     assert plan.guest is not None
     with switched_on(disk, seed, plan.guest, log):
         deadline = time.monotonic() + PATIENCE.silence
-        while ("end", "") not in facts(log):
+        while ("end", "") not in facts(log) or not until():
             assert time.monotonic() < deadline, tail(readable(log.read_text(errors="replace")))
             time.sleep(0.5)
     assert "reboot: Power down" in log.read_text(errors="replace")
@@ -165,7 +139,7 @@ def boots(disk: Path, plan: Plan, folder: Path, network: bytes | None = None) ->
     return found
 
 
-def test_it_installs_itself_boots_by_bios_reads_its_seed_and_powers_down(live: Live, tmp_path: Path) -> None:
+def test_it_installs_itself_boots_by_bios_reads_its_seed_joins_k3s_and_powers_down(live: Live, tmp_path: Path) -> None:
     base = live.install()
     info = run.run(["qemu-img", "info", base]).text
     assert "virtual size: 128 GiB" in info
@@ -175,7 +149,12 @@ def test_it_installs_itself_boots_by_bios_reads_its_seed_and_powers_down(live: L
     disk = tmp_path / "disk.qcow2"
     run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", disk])
 
-    found = boots(disk, live.plan(), tmp_path / "first")
+    with k3s_server("token-of-a-cluster", "node-001.lan") as server, releases() as site:
+        let_join(live.folder, server, site, GATEWAY)
+        found = boots(live, disk, tmp_path / "first", until=lambda: bool(server.joins))
+        assert server.joins == ["k3s-003"]
+        boots(live, disk, tmp_path / "second", until=lambda: len(server.certified) > 1)
+        assert (server.joins, server.refused, site.asked[BINARY]) == (["k3s-003"], [], 1)
 
     assert found["name"] == ["k3s-003"]
     assert found["account"] == [
@@ -196,8 +175,8 @@ def test_a_fixed_address_and_an_account_that_was_cut_short(live: Live, tmp_path:
     """The second boot, with another seed, finds what the first one left and its own host key."""
     disk = tmp_path / "disk.qcow2"
     run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", live.install(), "-F", "qcow2", disk])
-    first = boots(disk, live.plan(), tmp_path / "first", STATIC)
-    second = boots(disk, live.plan(), tmp_path / "second", STATIC)
+    first = boots(live, disk, tmp_path / "first", STATIC)
+    second = boots(live, disk, tmp_path / "second", STATIC)
     assert first["address"] == second["address"] == ["10.0.2.40/24"]
     assert first["account"] == second["account"]
 
@@ -297,28 +276,18 @@ def test_a_build_takes_the_iso_from_its_publisher_and_bakes_what_it_installs(
 ) -> None:
     """A second build, offline, installs nothing again; what it was is in the manifest."""
     key = make_key(tmp_path_factory.mktemp("gpg") / "alpine", "alpine@example.org")
-    digest = hashlib.sha256(live.shop.iso.read_bytes()).hexdigest()
     shutil.copy(SHIPPED / "pimu.lock", live.folder)
     live.plan()
     with serving() as site:
-        site.pages = {
-            "/alpine.iso": live.shop.iso.read_bytes(),
-            "/alpine.iso.sha256": f"{digest}  alpine.iso\n".encode(),
-            "/alpine.iso.asc": key.sign(live.shop.iso, armor=True),
-            "/key.asc": key.public(),
-        }
-        profile = live.folder / "profiles/guests/alpine.yaml"
-        data = yaml.safe_load(profile.read_text())
-        signer = {"fingerprint": key.fingerprint, "key": f"{site.url}/key.asc"}
-        data["source"] |= {"urls": [f"{site.url}/alpine.iso"], "sha256": digest, "signer": signer}
-        profile.write_text(yaml.safe_dump(data, sort_keys=False))
+        pin = publish(live.shop, site, key)
+        take_from(live.shop, live.folder, **pin)
         options = BuildOptions(output=tmp_path / "output", cache=cache.default_root(), role="worker", base=DEBIAN)
         (first,) = build(Project(live.folder), ["node-003"], options, Silent())
     (second,) = build(Project(live.folder), ["node-003"], replace(options, offline=True), Silent())
     assert not second.changed
     manifest = Manifest.from_json(first.manifest.read_text(), "")
     assert manifest.lock["guest alpine"]["signed_by"] == key.fingerprint
-    assert manifest.lock["guest alpine"]["sha256"] == digest
+    assert manifest.lock["guest alpine"]["sha256"] == pin["sha256"]
     (disk,) = (file for file in manifest.files if file.path == "/usr/share/pimu/guest/base.qcow2")
     assert disk.size is not None
     assert disk.size > 1 << 20

@@ -16,7 +16,7 @@ from builder.k3s_ca import make_parts
 from builder.model.k3s_ca import to_text
 from builder.secrets import Secrets
 from tests.loopback import Site
-from tests.mock_k3s import BINARY, PROGRAM, SUMS, VERSION, MockK3s, k3s_server, releases
+from tests.mock_k3s import BINARY, PROGRAM, SUMS, VERSION, MockK3s, k3s_server, let_join, releases
 from tests.planned import plan_of
 
 pytestmark = pytest.mark.disk
@@ -98,17 +98,11 @@ def guest(request: pytest.FixtureRequest, project_folder: Path, tmp_path: Path, 
 
 
 def write_seed(folder: Path, project: Path, server: MockK3s, site: Site) -> None:
-    cluster = project / "profiles/cluster.yaml"
-    text = cluster.read_text()
-    text = text.replace("https://node-001.lan:6443", f"https://node-001.lan:{server.server_port}\n  address: 127.0.0.1")
-    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", site.url))
-    token = project / "profiles/access/k3s-agent-token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    let_join(project, server, site, "127.0.0.1")
     secrets = Secrets(project)
     (folder / "seed").mkdir(parents=True, exist_ok=True)
     for file in plan_of(project).seed:
-        content = file.content.decode() if file.secret is None else f"{secrets(file.secret)}\n"
+        content = file.filled(secrets).decode()
         if file.name == "k3s-release.sh":
             content = content.replace("pause=5", "pause=0")
         (folder / "seed" / file.name).write_text(content)

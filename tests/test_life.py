@@ -17,10 +17,12 @@ from builder.lock_file import LOCK_FILE
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
+from tests.alpine_shop import Shop, publish, take_from
+from tests.alpine_standin import GATEWAY
 from tests.conftest import SHIPPED, copy_shipped
-from tests.loopback import Site
-from tests.mock_k3s import BINARY, MockK3s, k3s_server, releases
+from tests.mock_k3s import BINARY, k3s_server, let_join, releases
 from tests.planned import DEBIAN
+from tests.test_signatures import make_key
 
 KEY = SHIPPED / "profiles/access/id_ed25519"
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -51,10 +53,19 @@ def failures(results: list[boot.CheckResult]) -> list[str]:
 
 
 @pytest.mark.boot
-def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guest", ["debian", pytest.param("alpine", marks=pytest.mark.soak)])
+def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
+    guest: str, shop: Shop, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The server is this machine: QEMU's network has it at 10.0.2.2, and the guest is a neighbour of the Pi there."""
     with k3s_server(TOKEN, "node-001.lan") as server, releases() as site:
-        built = build_for(server, site, tmp_path)
+        project = copy_shipped(tmp_path / "project")
+        let_join(project, server, site, GATEWAY)
+        if guest == "alpine":
+            key = make_key(tmp_path_factory.mktemp("gpg") / "alpine", "alpine@example.org")
+            take_from(shop, project, **publish(shop, site, key))
+        (project / "profiles/nodes/node-003.yaml").write_text(f"guest: {guest}\n")
+        built = build_in(project, tmp_path / "output")
         manifest = Manifest.from_json(built.manifest.read_text(), str(built.manifest))
 
         def joins(shell: Shell) -> Iterator[boot.CheckResult]:
@@ -73,20 +84,11 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(tmp_path: Path) -> No
         assert (server.joins, server.refused, site.asked[BINARY]) == (["k3s-003"], [], 1)
 
 
-def build_for(server: MockK3s, site: Site, folder: Path) -> Built:
-    """node-003 of this project, as a member of that cluster."""
-    project = copy_shipped(folder / "project")
+def build_in(project: Path, output: Path) -> Built:
+    """node-003 of a project on plain Debian."""
     if (SHIPPED / LOCK_FILE).exists():
         shutil.copy(SHIPPED / LOCK_FILE, project)
-    token = project / "profiles/access/k3s-agent-token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
-    cluster = project / "profiles/cluster.yaml"
-    at = f"https://node-001.lan:{server.server_port}\n  address: 10.0.2.2"
-    text = cluster.read_text().replace("https://node-001.lan:6443", at)
-    url = f"http://10.0.2.2:{site.server_port}"
-    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", url))
-    options = BuildOptions(output=folder / "output", cache=cache.default_root(), role="worker", base=DEBIAN)
+    options = BuildOptions(output=output, cache=cache.default_root(), role="worker", base=DEBIAN)
     (made,) = build(Project(project), ["node-003"], options, Silent())
     return made
 

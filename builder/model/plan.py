@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from builder.model.edits import Edit
 from builder.model.identity import Identity, derived_uuid
-from builder.model.patches import SecretRef
+from builder.model.patches import Resolve, SecretRef
 from builder.model.settings import Base, Guest, NodeSettings
 
 
@@ -35,6 +35,9 @@ class SeedFile:
     content: bytes
     origin: str
     secret: SecretRef | None = None
+
+    def filled(self, secrets: Resolve) -> bytes:
+        return self.content if self.secret is None else f"{secrets(self.secret)}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,6 @@ _LIVE = ("busybox", "sfdisk", "mke2fs", "extlinux", "ssh-keygen")
 _SYSTEM = ("busybox", "ssh-keygen")
 _PACKAGES = {
     "chrony": "etc/init.d/chronyd",
-    "curl": "usr/bin/curl",
     "doas": "usr/bin/doas",
     "e2fsprogs": "",
     "openssh": "",
@@ -69,7 +68,7 @@ def fill_mirror(site: Site, branch: str, work: Path) -> str:
     """Put the packages of a branch (`v3.22`) onto the server; its mirror's address inside of virtual machines."""
     parts = ingredients(work)
     linux = {"boot/vmlinuz-virt": parts.kernel, "boot/initramfs-virt": parts.initramfs}
-    trees = {"alpine-base": _base(), "linux-virt": _tree(linux)}
+    trees = {"alpine-base": _base(), "linux-virt": _tree(linux), "curl": _programs(("curl",))}
     for name, files in _PACKAGES.items():
         trees[name] = _tree(dict.fromkeys(files.split(), b"#!/sbin/openrc-run\n"))
     for name, tree in trees.items():
