@@ -23,6 +23,7 @@ VERSION = "v1.36.5+k3s1"
 PROGRAM = (Path(__file__).parent / "mock_k3s.sh").read_bytes()
 SUMS = f"/{VERSION}/sha256sum-amd64.txt"
 BINARY = f"/{VERSION}/k3s"
+ARM_SUMS, ARM_BINARY = f"/{VERSION}/sha256sum-arm64.txt", f"{BINARY}-arm64"
 
 
 class MockK3s(ThreadingHTTPServer):
@@ -105,9 +106,17 @@ def let_join(project: Path, server: MockK3s, site: Site, host: str) -> None:
     cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", url))
 
 
+def set_k3s(project: Path, *lines: str) -> None:
+    """Add lines to the cluster's settings of k3s, which are the last in their file."""
+    cluster = project / "profiles/cluster.yaml"
+    cluster.write_text(cluster.read_text() + "".join(f"  {line}\n" for line in lines))
+
+
 @contextmanager
 def releases() -> Iterator[Site]:
     with serving() as site:
-        sums = f"{hashlib.sha256(PROGRAM).hexdigest()}  k3s\n{'0' * 64}  k3s-airgap-images-amd64.tar.zst\n"
+        digest = hashlib.sha256(PROGRAM).hexdigest()
+        sums = f"{digest}  k3s\n{'0' * 64}  k3s-airgap-images-amd64.tar.zst\n"
         site.pages |= {BINARY: PROGRAM, SUMS: sums.encode()}
+        site.pages |= {ARM_BINARY: PROGRAM, ARM_SUMS: f"{digest}  k3s-arm64\n".encode()}
         yield site

@@ -1,6 +1,12 @@
 #!/bin/sh
-# Stands for the k3s program: an agent that asks its server what k3s's asks, and is idle then.
+# Stands for the k3s program: an agent that asks its server what k3s's asks, or a server that keeps what it was started
+# with; idle then.
 set -eu
+if [ "$1" = server ]; then
+    mkdir -p /var/lib/rancher/k3s/server
+    echo "$*" >>/var/lib/rancher/k3s/server/started
+    exec systemd-notify --ready --exec ';' sleep infinity
+fi
 config=/etc/rancher/k3s/config.yaml
 state=/var/lib/rancher/k3s/agent
 

@@ -18,6 +18,7 @@ from builder.run import run
 from builder.sources import Cache
 from builder.store import Store
 from tests.loopback import Site, serving
+from tests.mock_k3s import set_k3s
 from tests.planned import pi_of, placeholder, plan_of
 
 pytestmark = pytest.mark.disk
@@ -44,16 +45,10 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def project(project_folder: Path, site: Site) -> Path:
-    say(project_folder, "airgap: true", "images: tar.zst")
+    set_k3s(project_folder, "airgap: true", "images: tar.zst")
     cluster = project_folder / "profiles/cluster.yaml"
     cluster.write_text(cluster.read_text().replace("https://github.com/k3s-io/k3s/releases/download", site.url))
     return project_folder
-
-
-def say(project: Path, *lines: str) -> None:
-    """Add lines to the settings of k3s."""
-    cluster = project / "profiles/cluster.yaml"
-    cluster.write_text(cluster.read_text() + "".join(f"  {line}\n" for line in lines))
 
 
 def blobs(plan: Plan, project: Path, *, offline: bool = False, locked: bool = False, to: str = "a") -> dict[str, Path]:
@@ -121,7 +116,7 @@ def test_a_program_that_is_not_what_its_checksum_says_is_refused(project: Path, 
 
 
 def test_the_profiles_own_checksum_is_asked_for_in_place_of_the_list(project: Path, site: Site) -> None:
-    say(project, f"sha256: {{amd64: {'0' * 64}}}")
+    set_k3s(project, f"sha256: {{amd64: {'0' * 64}}}")
     with pytest.raises(DownloadError, match=f"its pin says {'0' * 64}"):
         blobs(plan_of(project), project)
     assert not site.asked[f"/{VERSION}/sha256sum-amd64.txt"]

@@ -16,7 +16,7 @@ from builder.k3s_ca import make_parts
 from builder.model.k3s_ca import to_text
 from builder.secrets import Secrets
 from tests.loopback import Site
-from tests.mock_k3s import BINARY, PROGRAM, SUMS, VERSION, MockK3s, k3s_server, let_join, releases
+from tests.mock_k3s import BINARY, PROGRAM, SUMS, VERSION, MockK3s, k3s_server, let_join, releases, set_k3s
 from tests.planned import plan_of
 
 pytestmark = pytest.mark.disk
@@ -261,8 +261,7 @@ def test_a_guest_with_a_disk_of_k3s_fetches_nothing(
     shell: str, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site
 ) -> None:
     """The disk's content is that of tests/test_airgap.py."""
-    cluster = project_folder / "profiles/cluster.yaml"
-    cluster.write_text(f"{cluster.read_text()}  airgap: true\n  images: tar.zst\n")
+    set_k3s(project_folder, "airgap: true", "images: tar.zst")
     guest = Guest(tmp_path / "guest", tuple(shell.split()))
     write_seed(guest.folder, project_folder, server, site)
     release = guest.folder / "airgap" / VERSION

@@ -20,7 +20,7 @@ from builder.project import Project
 from tests.alpine_shop import Shop, publish, take_from
 from tests.alpine_standin import GATEWAY
 from tests.conftest import SHIPPED, copy_shipped
-from tests.mock_k3s import BINARY, k3s_server, let_join, releases
+from tests.mock_k3s import ARM_BINARY, BINARY, k3s_server, let_join, releases, set_k3s
 from tests.planned import DEBIAN
 from tests.test_signatures import make_key
 
@@ -62,10 +62,11 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
         project = copy_shipped(tmp_path / "project")
         let_join(project, server, site, GATEWAY)
         if guest == "alpine":
+            set_k3s(project, "airgap: true")
             key = make_key(tmp_path_factory.mktemp("gpg") / "alpine", "alpine@example.org")
             take_from(shop, project, **publish(shop, site, key))
         (project / "profiles/nodes/node-003.yaml").write_text(f"guest: {guest}\n")
-        built = build_in(project, tmp_path / "output")
+        built = build_in(project, "node-003", tmp_path / "output")
         manifest = Manifest.from_json(built.manifest.read_text(), str(built.manifest))
 
         def joins(shell: Shell) -> Iterator[boot.CheckResult]:
@@ -84,12 +85,35 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
         assert (server.joins, server.refused, site.asked[BINARY]) == (["k3s-003"], [], 1)
 
 
-def build_in(project: Path, output: Path) -> Built:
-    """node-003 of a project on plain Debian."""
+@pytest.mark.soak
+@pytest.mark.boot
+def test_a_server_installs_k3s_at_its_first_boot_and_starts_it_at_each(tmp_path: Path) -> None:
+    with k3s_server(TOKEN, "node-001.lan") as server, releases() as site:
+        project = copy_shipped(tmp_path / "project")
+        let_join(project, server, site, GATEWAY)
+        built = build_in(project, "node-001", tmp_path / "output")
+        manifest = Manifest.from_json(built.manifest.read_text(), str(built.manifest))
+
+        def serves(shell: Shell) -> Iterator[boot.CheckResult]:
+            active = b"systemctl is-active k3s.service || true"
+            yield comes_true("k3s runs", lambda: shell.run(active, JOIN_TIMEOUT).strip() == "active")
+            said = shell.run(b"cat /var/lib/rancher/k3s/server/started", JOIN_TIMEOUT)
+            yield boot.CheckResult("k3s was started", said.split() == ["server"], said, "once, as a server")
+            modes = shell.run(b"cd /etc/rancher; stat -c %a k3s/token k3s/agent-token node/password", JOIN_TIMEOUT)
+            yield boot.CheckResult("secrets", modes.split() == ["600"] * 3, modes, "600, all three")
+
+        results = boot.check(built.image, manifest, KEY, tmp_path, Silent(), while_up=serves)
+        assert failures(results) == []
+        assert site.asked[ARM_BINARY] == 1
+
+
+def build_in(project: Path, node: str, output: Path) -> Built:
+    """A node of a project on plain Debian, a worker unless its file says otherwise."""
     if (SHIPPED / LOCK_FILE).exists():
         shutil.copy(SHIPPED / LOCK_FILE, project)
-    options = BuildOptions(output=output, cache=cache.default_root(), role="worker", base=DEBIAN)
-    (made,) = build(Project(project), ["node-003"], options, Silent())
+    role = "worker" if node == "node-003" else None
+    options = BuildOptions(output=output, cache=cache.default_root(), role=role, base=DEBIAN)
+    (made,) = build(Project(project), [node], options, Silent())
     return made
 
 

@@ -10,6 +10,7 @@ from builder.model.edits import Edit
 from builder.model.k3s import K3sAgent, K3sCluster, K3sServer
 from builder.model.k3s_ca import PLACED
 from builder.model.patches import KernelWords, SecretRef
+from builder.model.sources import CloudImageSource
 
 _ETC, _STATE = "/etc/rancher/k3s", "/var/lib/rancher/k3s"
 _AIRGAP = "k3s_cluster.airgap"
@@ -25,6 +26,12 @@ def edits(context: Context) -> Iterator[Edit]:
         case K3sServer() as server if cluster is not None:
             yield from _server(context, server, cluster)
         case K3sAgent() if cluster is not None and cluster.airgap:
+            if context.guest is not None and isinstance(context.guest.source, CloudImageSource):
+                raise context.refuse(
+                    f"{context.settings.name}'s guest has no curl, and would fetch it at its first boot",
+                    key=_AIRGAP,
+                    hint="say guest: alpine or guest: debian, or airgap: false",
+                )
             yield context.place(f"{FILES}/airgap.img", "guest-airgap", key=_AIRGAP, scope="golden", mode=0o644)
 
 
