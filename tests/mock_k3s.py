@@ -94,16 +94,15 @@ def k3s_server(token: str, *names: str, parts: Mapping[str, str] | None = None) 
     return running(MockK3s(token, *names, parts=parts))
 
 
-def let_join(project: Path, server: MockK3s, site: Site, host: str) -> None:
-    """Make the project's nodes agents of that server and its clients of those releases, which they find at `host`."""
+def let_join(project: Path, server: MockK3s, releases: str, host: str) -> None:
+    """Make the project's nodes agents of that server, which they find at `host`, with k3s from the URL `releases`."""
     token = project / "profiles/access/k3s-agent-token"
     token.write_text(server.token)
     token.chmod(0o600)
     cluster = project / "profiles/cluster.yaml"
     at = f"https://node-001.lan:{server.server_port}\n  address: {host}"
     text = cluster.read_text().replace("https://node-001.lan:6443", at)
-    url = f"http://{host}:{site.server_port}"
-    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", url))
+    cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", releases))
 
 
 def set_k3s(project: Path, *lines: str) -> None:

@@ -153,7 +153,7 @@ def test_it_installs_itself_boots_by_bios_reads_its_seed_joins_k3s_and_powers_do
     run.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", disk])
 
     with k3s_server("token-of-a-cluster", "node-001.lan") as server, releases() as site:
-        let_join(live.folder, server, site, GATEWAY)
+        let_join(live.folder, server, f"http://{GATEWAY}:{site.server_port}", GATEWAY)
         found = boots(live, disk, tmp_path / "first", until=lambda: bool(server.joins))
         assert server.joins == ["k3s-003"]
         boots(live, disk, tmp_path / "second", until=lambda: len(server.certified) > 1)

@@ -98,7 +98,7 @@ def guest(request: pytest.FixtureRequest, project_folder: Path, tmp_path: Path, 
 
 
 def write_seed(folder: Path, project: Path, server: MockK3s, site: Site) -> None:
-    let_join(project, server, site, "127.0.0.1")
+    let_join(project, server, site.url, "127.0.0.1")
     secrets = Secrets(project)
     (folder / "seed").mkdir(parents=True, exist_ok=True)
     for file in plan_of(project).seed:

@@ -55,15 +55,18 @@ def failures(results: list[boot.CheckResult]) -> list[str]:
 @pytest.mark.boot
 @pytest.mark.parametrize("guest", ["debian", pytest.param("alpine", marks=pytest.mark.soak)])
 def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
-    guest: str, shop: Shop, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    guest: str, request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The server is this machine: QEMU's network has it at 10.0.2.2, and the guest is a neighbour of the Pi there."""
     with k3s_server(TOKEN, "node-001.lan") as server, releases() as site:
         project = copy_shipped(tmp_path / "project")
-        let_join(project, server, site, GATEWAY)
-        if guest == "alpine":
+        if guest == "debian":
+            let_join(project, server, f"http://{GATEWAY}:{site.server_port}", GATEWAY)
+        else:
+            let_join(project, server, site.url, GATEWAY)
             set_k3s(project, "airgap: true")
             key = make_key(tmp_path_factory.mktemp("gpg") / "alpine", "alpine@example.org")
+            shop: Shop = request.getfixturevalue("shop")
             take_from(shop, project, **publish(shop, site, key))
         (project / "profiles/nodes/node-003.yaml").write_text(f"guest: {guest}\n")
         built = build_in(project, "node-003", tmp_path / "output")
@@ -90,7 +93,7 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
 def test_a_server_installs_k3s_at_its_first_boot_and_starts_it_at_each(tmp_path: Path) -> None:
     with k3s_server(TOKEN, "node-001.lan") as server, releases() as site:
         project = copy_shipped(tmp_path / "project")
-        let_join(project, server, site, GATEWAY)
+        let_join(project, server, f"http://{GATEWAY}:{site.server_port}", GATEWAY)
         built = build_in(project, "node-001", tmp_path / "output")
         manifest = Manifest.from_json(built.manifest.read_text(), str(built.manifest))
 
