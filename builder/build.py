@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import airgap, doctor, guests, publish, recipe
+from builder.artifacts.forms import Compression
+from builder.artifacts.frames import Frames, golden_frames
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
@@ -44,6 +46,7 @@ class BuildOptions:
     offline: bool = False
     locked: bool = False
     sha256: bool = False
+    compression: Compression | None = None
     ask: Callable[[str], str] | None = None
 
 
@@ -133,9 +136,24 @@ class _Kitchen:
         self._resolver.require_tools(tools)
         goldens = self._goldens(plans)
         self._resolver.keep_tools(tools)
+        frames = self._frames(golden for golden, _ in goldens.values())
         with _pool(self._options.jobs) as submit:
-            pending = [submit(self._node_image, plan, *goldens[plan.settings.name]) for plan in plans]
+            pending = [
+                submit(self._node_image, plan, golden, blobs, frames.get(golden.folder))
+                for plan, (golden, blobs) in ((plan, goldens[plan.settings.name]) for plan in plans)
+            ]
             return [future.result() for future in pending]
+
+    def _frames(self, goldens: Iterable[Golden]) -> dict[Path, Frames]:
+        """Those of each golden image, one after the other: each takes all processors. None without compression."""
+        compression = self._options.compression
+        if compression is None:
+            return {}
+        distinct = {golden.folder: golden for golden in goldens}
+        return {
+            folder: golden_frames(golden, compression, self._store, self._progress)
+            for folder, golden in distinct.items()
+        }
 
     def _goldens(self, plans: Sequence[Plan]) -> dict[str, tuple[Golden, dict[str, Path]]]:
         """Golden image and blobs by node; guests and bases are made side by side, each once."""
@@ -201,7 +219,7 @@ class _Kitchen:
             used[locked] = self._resolver.used[locked]
         return used | {name: self._resolver.used_files[name] for name in airgap.lock_names(plan)}
 
-    def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path]) -> Built:
+    def _node_image(self, plan: Plan, golden: Golden, blobs: dict[str, Path], frames: Frames | None) -> Built:
         begun = time.monotonic()
         self._progress.step("stamp", plan.settings.name)
         image, manifest, changed = publish.node_image(
@@ -212,6 +230,7 @@ class _Kitchen:
             output=self._options.output,
             secrets=self._secrets,
             sha256=self._options.sha256,
+            frames=frames,
         )
         return Built(plan, image, manifest, changed, time.monotonic() - begun)
 

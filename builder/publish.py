@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import secrets as random_names
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from builder import guests
+from builder.artifacts.forms import FORMS
+from builder.artifacts.frames import Frames, write_compressed
 from builder.disk import chunks
 from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
@@ -69,19 +72,20 @@ def node_image(
     output: Path,
     secrets: Secrets,
     sha256: bool,
+    frames: Frames | None,
 ) -> tuple[Path, Path, bool]:
-    """Stamp a node and publish NODE.img and NODE.manifest.json; whether anything has changed.
+    """Stamp a node and publish its image, compressed if there are frames, and its manifest; whether anything changed.
 
     Raises DiskFullError when there is no room for it.
     """
     node = plan.settings.name
-    image, manifest, total = (output / f"{node}.{suffix}" for suffix in ("img", "manifest.json", "img.sha256"))
+    image, manifest = output / f"{node}{form_of(frames)}", output / f"{node}.manifest.json"
     may_be_there = image.exists()
-    require_room(output, golden.metadata if may_be_there else golden.image, _MAKE_ROOM)
+    require_room(output, golden.metadata if may_be_there else frames.file if frames else golden.image, _MAKE_ROOM)
     with told_when_full(output, _MAKE_ROOM), _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
-        copying = None if may_be_there else pool.submit(copy_sparse, golden.image, fresh)
+        copying = None if may_be_there or frames else pool.submit(copy_sparse, golden.image, fresh)
         seed = {"guest-seed": _seed(plan, golden.epoch, secrets, work)} if plan.seed else {}
         stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=secrets, work=work)
         text = Manifest(
@@ -92,26 +96,46 @@ def node_image(
             plan=as_data(plan),
             lock={name: lock_data(locked) for name, locked in sorted(used.items())},
         ).to_json()
-        changed = not _is_there(image, manifest, text, stamped.facts)
-        if changed:
+        if frames is not None:
+            require_room(output, frames.file, _MAKE_ROOM)
+            write_compressed(fresh, golden, stamped, frames)
+            changed = not (_says(manifest, text) and image.exists() and filecmp.cmp(fresh, image, shallow=False))
+        elif changed := not (_says(manifest, text) and _is_there(image, stamped.facts)):
             if copying is None:
                 require_room(output, golden.image, _MAKE_ROOM)
                 copy_sparse(golden.image, fresh)
             else:
                 copying.result()
+            chunks.apply(stamped.delta, fresh)
+        if changed:
             if any(secrets_of(plan)):
                 fresh.chmod(_PRIVATE)
-            chunks.apply(stamped.delta, fresh)
             (work / manifest.name).write_text(text)
+            _remove_outdated(output, node, image, keep_others=_says(manifest, text))
             # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
             # loses what was not written back costs a rebuild, and no build has to wait for the disk.
-            total.unlink(missing_ok=True)
             fresh.rename(image)
             (work / manifest.name).rename(manifest)
         if sha256:
-            (work / total.name).write_text(f"{sha256_of(image)}  {image.name}\n")
-            (work / total.name).rename(total)
+            total = f"{image.name}.sha256"
+            (work / total).write_text(f"{sha256_of(image)}  {image.name}\n")
+            (work / total).rename(output / total)
     return image, manifest, changed
+
+
+def form_of(frames: Frames | None) -> str:
+    """What follows the node's name in that of its image."""
+    return ".img" if frames is None else f".img.{frames.compression}"
+
+
+def _remove_outdated(output: Path, node: str, image: Path, *, keep_others: bool) -> None:
+    """A checksum that no longer fits, and other forms of an image that the manifest will no longer be of."""
+    for form in FORMS:
+        other = output / f"{node}{form}"
+        if other == image or not keep_others:
+            Path(f"{other}.sha256").unlink(missing_ok=True)
+        if other != image and not keep_others:
+            other.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -132,8 +156,10 @@ def _seed(plan: Plan, epoch: int, secrets: Secrets, work: Path) -> Path:
     return image
 
 
-def _is_there(image: Path, manifest: Path, text: str, facts: ImageFacts) -> bool:
+def _says(manifest: Path, text: str) -> bool:
+    return manifest.exists() and manifest.read_text() == text
+
+
+def _is_there(image: Path, facts: ImageFacts) -> bool:
     """Whether the image that is there is this one, by its bytes: a manifest alone proves nothing."""
-    if not (image.exists() and manifest.exists() and manifest.read_text() == text):
-        return False
-    return image.stat().st_size == facts.size and tuple(chunks.digests(image)) == facts.chunks
+    return image.exists() and image.stat().st_size == facts.size and tuple(chunks.digests(image)) == facts.chunks

@@ -45,6 +45,12 @@ class Report:
 def verify(image: Path, manifest: Manifest, progress: Progress) -> Report:
     """Raises VerifyMismatchError naming every difference; MissingToolError, BuildError when it cannot look."""
     report = examine(image, manifest, progress)
+    require_alike(image, report)
+    return report
+
+
+def require_alike(image: Path, report: Report) -> None:
+    """Raises VerifyMismatchError, as above."""
     if report.mismatches:
         lines = [f"\n  {mismatch.describe()}" for mismatch in report.mismatches[:_SHOWN]]
         rest = len(report.mismatches) - len(lines)
@@ -54,7 +60,6 @@ def verify(image: Path, manifest: Manifest, progress: Progress) -> Report:
             where=str(image),
             hint="do not flash it; build it again",
         )
-    return report
 
 
 def examine(image: Path, manifest: Manifest, progress: Progress) -> Report:

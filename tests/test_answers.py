@@ -14,6 +14,7 @@ from builder.model.settings import Guest
 from builder.plan.answers import answers
 from builder.profile import parse, validate
 from builder.project import Project
+from builder.project.signers import with_public_key
 from tests import alpine_conf
 from tests.alpine_conf import SHELLS, VERSIONS, install, variables
 from tests.conftest import PUBLIC_KEY, SHIPPED
@@ -46,7 +47,8 @@ in_both_shells = pytest.mark.parametrize("shell", SHELLS)
 def guest(release: str, table: dict[str, object] | None = None) -> Guest:
     """The shipped one, were it of that release."""
     data = {**SHIPPED_GUEST, "release": release, "answers": table or TABLE}
-    return validate(Guest, parse(yaml.safe_dump(data), "profiles/guests/alpine.yaml"))
+    document = parse(yaml.safe_dump(data), "profiles/guests/alpine.yaml")
+    return validate(Guest, with_public_key(document, SHIPPED))
 
 
 def rendered(

@@ -16,7 +16,9 @@ DIGEST = hashlib.sha256(b"chunk").hexdigest()
 def manifest() -> Manifest:
     return Manifest(
         node="node-003",
-        image=ImageFacts(size=5, chunk_size=4194304, digest=image_digest([DIGEST]), chunks=(DIGEST,)),
+        image=ImageFacts(
+            size=5, chunk_size=4194304, digest=image_digest([DIGEST]), chunks=(DIGEST,), allocated=((0, 4096),)
+        ),
         layout=DiskFacts(boot_start=8, boot_size=8, root_start=16, root_size=8, disk_id="0x0000beef"),
         files=(
             FileState(volume="root", path="/etc/localtime", type="link", target="/x", feature="access", origin="a:1"),

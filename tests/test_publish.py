@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from builder.artifacts import frames
+from builder.artifacts.forms import Compression, manifest_of, raw
+from builder.artifacts.frames import golden_frames
 from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.disk import chunks, ext4, fat, mbr
 from builder.disk.golden import Golden, make_golden
-from builder.errors import BusyError, ConfigurationError
+from builder.errors import BusyError, ConfigurationError, DamagedError, DownloadError
 from builder.model.edits import PatchText, WriteFile, WriteSecret
 from builder.model.manifest import Manifest, image_digest
 from builder.model.patches import Record, SecretRef, Substitute
@@ -29,6 +32,7 @@ from builder.store import Store
 from builder.tree import Entry, Tree
 from tests.planned import plan_of
 from tests.target import unpack_ext4
+from tests.workshop import flip
 
 EPOCH = 1_700_000_000
 TOKEN = "canary-0123456789abcdef"
@@ -57,7 +61,7 @@ folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", output], check=True)
 golden = Golden(folder, 0, 0, [], {})
 try:
-    node_image(plan_of(folder), golden, {}, {}, output=output, secrets=Secrets(folder), sha256=False)
+    node_image(plan_of(folder), golden, {}, {}, output=output, secrets=Secrets(folder), sha256=False, frames=None)
 except DiskFullError as full:
     print(full, len(list(output.iterdir())), sep="\\n")
 """
@@ -152,11 +156,17 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def publish(plan: Plan, golden: Golden, project: Path, *, sha256: bool = False) -> bool:
+def publish(
+    plan: Plan, golden: Golden, project: Path, *, sha256: bool = False, compression: Compression | None = None
+) -> bool:
     """Whether the output of the project has changed."""
     output = project / "output"
-    image, manifest, changed = node_image(plan, golden, {}, {}, output=output, secrets=Secrets(project), sha256=sha256)
-    assert (image, manifest) == (output / "node-003.img", output / "node-003.manifest.json")
+    frames = compression and golden_frames(golden, compression, Store(project / "cache"), Silent())
+    image, manifest, changed = node_image(
+        plan, golden, {}, {}, output=output, secrets=Secrets(project), sha256=sha256, frames=frames
+    )
+    form = f".{compression}" if compression else ""
+    assert (image, manifest) == (output / f"node-003.img{form}", output / "node-003.manifest.json")
     return changed
 
 
@@ -281,3 +291,97 @@ def test_a_folder_without_room_is_said_before_anything_is_written(project_folder
         "  make room, or name another folder with --output",
         "0",
     ]
+
+
+# Compressed -----------------------------------------------------------------------------------------------------------
+
+UNPACK = {"zst": "zstd", "xz": "xz"}
+
+
+@pytest.mark.disk
+@pytest.mark.parametrize("compression", ["zst", "xz"])
+def test_a_compressed_image_is_the_image_to_every_tool_and_comes_once(
+    plan: Plan, golden: Golden, project: Path, compression: Compression
+) -> None:
+    assert publish(plan, golden, project, compression=compression, sha256=True)
+    first = contents(project)
+    packed = project / f"output/node-003.img.{compression}"
+    assert set(first) == {packed.name, f"{packed.name}.sha256", "node-003.manifest.json"}
+    assert packed.stat().st_mode & 0o077 == 0
+    assert packed.stat().st_size < golden.image.stat().st_size / 20
+    run([UNPACK[compression], "--test", "--quiet", packed])
+    unpacked = run([UNPACK[compression], "-dc", packed]).stdout
+
+    assert not publish(plan, golden, project, compression=compression)
+    assert contents(project) == first
+    with raw(packed, manifest_of(packed).image, Store(project / "cache"), Silent()) as image:
+        assert image.read_bytes() == unpacked
+    assert publish(plan, golden, project)
+    assert (project / "output/node-003.img").read_bytes() == unpacked
+    assert contents(project) == first | {"node-003.img": hashlib.sha256(unpacked).hexdigest()}
+
+
+@pytest.mark.disk
+@pytest.mark.parametrize("compression", ["zst", "xz"])
+def test_a_further_node_compresses_the_chunks_that_its_stamp_touched(
+    plan: Plan, golden: Golden, project: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(plan, golden, project, compression=compression)
+    first = manifest_of(project / "output/node-003.img").image.chunks
+    compressed: list[int] = []
+    honest = frames._compress
+
+    def counting(chunk: bytes, how: Compression) -> bytes:
+        compressed.append(len(chunk))
+        return honest(chunk, how)
+
+    monkeypatch.setattr(frames, "_compress", counting)
+    renamed = WriteFile(path="/etc/hostname", content=b"node-004\n", **ASKED)
+    publish(replace(plan, edits=(renamed, *plan.edits[1:])), golden, project, compression=compression)
+    second = manifest_of(project / "output/node-003.img").image.chunks
+    stamped = [number for number, chunk in enumerate(second) if chunk != golden.chunks[number]]
+    assert len(compressed) == len(stamped) < len(second) / 4
+    assert {number for number, chunk in enumerate(second) if chunk != first[number]} <= set(stamped)
+
+
+@pytest.mark.disk
+def test_a_compressed_image_is_the_same_wherever_it_is_made(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project, compression="zst")
+    first = contents(project)
+    run(["rm", "-r", project / "output", project / "cache"])
+    (project / "output").mkdir()
+    publish(plan, golden, project, compression="zst")
+    assert contents(project) == first
+
+
+@pytest.mark.disk
+def test_another_image_takes_the_old_ones_other_forms_away(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project, sha256=True)
+    publish(plan, golden, project, compression="zst", sha256=True)
+    assert len(contents(project)) == 5
+    publish(replace(plan, edits=plan.edits[:1]), golden, project, compression="xz")
+    assert set(contents(project)) == {"node-003.img.xz", "node-003.manifest.json"}
+
+
+@pytest.mark.disk
+def test_a_golden_image_that_the_disk_has_changed_is_not_compressed(
+    plan: Plan, golden: Golden, project: Path, tmp_path: Path
+) -> None:
+    run(["cp", "-r", golden.folder, tmp_path / golden.folder.name])
+    damaged = replace(golden, folder=tmp_path / golden.folder.name)
+    flip(damaged.image)
+    with pytest.raises(DamagedError, match=str(damaged.folder)):
+        publish(plan, damaged, project, compression="zst")
+    assert contents(project) == {}
+
+
+@pytest.mark.disk
+def test_a_compressed_image_that_is_cut_off_is_not_the_image(plan: Plan, golden: Golden, project: Path) -> None:
+    publish(plan, golden, project, compression="zst")
+    packed = project / "output/node-003.img.zst"
+    packed.write_bytes(packed.read_bytes()[:-100])
+    with (
+        pytest.raises(DownloadError, match=r"node-003\.img\.zst: (is damaged|unpacks to)"),
+        raw(packed, manifest_of(packed).image, Store(project / "cache"), Silent()),
+    ):
+        pass

@@ -69,11 +69,8 @@ def test_a_version_that_is_too_old_is_missing(version: str, wanted: bool, tmp_pa
 
 
 def test_words_select_more(tmp_path: Path) -> None:
-    assert set(missing(system(tmp_path, TRIXIE), "bench")) - set(missing(tmp_path)) == {
-        "guestfs-tools",
-        "guestfish",
-        "curl",
-    }
+    more = set(missing(system(tmp_path, TRIXIE), "bench")) - set(missing(tmp_path))
+    assert more == {"guestfs-tools", "guestfish"}
 
 
 def test_a_machine_with_a_kernel_gets_no_second_one(tmp_path: Path) -> None:

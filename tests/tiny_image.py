@@ -50,7 +50,13 @@ def manifest_of(path: Path) -> Manifest:
     chunks = tuple(digests(path))
     return Manifest(
         node="node-003",
-        image=ImageFacts(size=path.stat().st_size, chunk_size=CHUNK_SIZE, digest=image_digest(chunks), chunks=chunks),
+        image=ImageFacts(
+            size=path.stat().st_size,
+            chunk_size=CHUNK_SIZE,
+            digest=image_digest(chunks),
+            chunks=chunks,
+            allocated=((0, path.stat().st_size // 4096 * 4096),),
+        ),
         layout=DiskFacts(
             boot_start=BOOT_START,
             boot_size=BOOT_SIZE,

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import cast, get_args
 
 import click
 
 from builder import boot, cache, plan, render, verify
+from builder.artifacts.forms import Compression, manifest_of, raw
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
@@ -26,7 +28,7 @@ from builder.cli.group import (
 )
 from builder.cli.terminal import Terminal
 from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
-from builder.model.manifest import Manifest
+from builder.store import Store
 
 IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -43,6 +45,12 @@ IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
 @click.option("--offline", is_flag=True, help="Use what is in the cache; never open a connection.")
 @click.option("--locked", is_flag=True, help="Take only what pimu.lock names; never change it.")
+@click.option(
+    "--compress",
+    type=click.Choice(["none", *get_args(Compression)]),
+    default="none",
+    help="Write NODE.img.zst or NODE.img.xz in place of NODE.img; further nodes cost little.",
+)
 @click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
 @json_option
 @verbosity_options
@@ -60,6 +68,7 @@ def build_command(
     jobs: int | None,
     offline: bool,
     locked: bool,
+    compress: str,
     sha256: bool,
     as_json: bool,
 ) -> None:
@@ -78,6 +87,7 @@ def build_command(
         offline=offline,
         locked=locked,
         sha256=sha256,
+        compression=None if compress == "none" else cast(Compression, compress),
         ask=terminal.ask,
     )
     made = build(open_project(ctx, project), nodes, options, terminal)
@@ -172,15 +182,17 @@ def render_command(
 def verify_command(ctx: click.Context, /, *, image: Path, as_json: bool) -> None:
     """Prove an image by the manifest beside it.
 
-    Every byte, every edit as a mount shows it, and both file systems. Exits with 8 when something differs.
+    Every byte, every edit as a mount shows it, and both file systems; a compressed image is unpacked for that. Exits
+    with 8 when something differs.
     """
     terminal = ctx.ensure_object(Terminal)
-    manifest = _manifest(image)
+    manifest = manifest_of(image)
+    with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
+        report = verify.examine(unpacked, manifest, terminal)
     if not as_json:
-        report = verify.verify(image, manifest, terminal)
+        verify.require_alike(image, report)
         click.echo(f"{image}: as its manifest says ({report.files} paths, {report.chunks} chunks, 2 file systems)")
         return
-    report = verify.examine(image, manifest, terminal)
     click.echo(json.dumps(texts.report_data(image, report), indent=2))
     if report.mismatches:
         raise VerifyMismatchError(f"differs from its manifest in {len(report.mismatches)} places", where=str(image))
@@ -216,14 +228,16 @@ def boot_command(
     It is a scratch copy that boots, and nothing is kept. Ctrl-A X leaves. With --check nobody has to watch: it is
     booted twice, logged into and compared with its plan.
     """
-    manifest = _manifest(image)
+    manifest, terminal = manifest_of(image), ctx.ensure_object(Terminal)
     if not check:
-        boot.console(image, manifest, ctx.ensure_object(Terminal))
+        with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
+            boot.console(unpacked, manifest, terminal)
         return
     key = identity or project / texts.ACCESS_KEY
     if not key.is_file():
         raise ConfigurationError("there is no such private key", where=str(key), hint="name one with --identity FILE")
-    results = boot.check(image, manifest, key, logs or image.with_suffix(".boot"), ctx.ensure_object(Terminal))
+    with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
+        results = boot.check(unpacked, manifest, key, logs or image.with_suffix(".boot"), terminal)
     if as_json:
         click.echo(json.dumps(texts.checks_data(results), indent=2))
     else:
@@ -231,10 +245,3 @@ def boot_command(
     failed = sum(not result.passed for result in results)
     if failed:
         raise BuildError(f"{failed} of {len(results)} checks failed", where=str(image))
-
-
-def _manifest(image: Path) -> Manifest:
-    path = image.with_suffix(".manifest.json")
-    if not path.is_file():
-        raise ConfigurationError("there is no manifest beside the image", where=str(path), hint="build the image again")
-    return Manifest.from_json(path.read_text("utf-8"), str(path))

@@ -71,7 +71,9 @@ def built_text(built: Built, project: Path) -> str:
     ]
     if settings.guest != "none":
         lines.append(f"  guest     {settings.guest_hostname}  {identity.guest_mac}")
-    flash = f"sudo dd if={built.image} of=/dev/sdX bs=4M conv=fsync status=progress"
+    unpack = {".zst": "zstd", ".xz": "xz"}.get(built.image.suffix)
+    source = f"{unpack} -dc {built.image} | sudo dd iflag=fullblock" if unpack else f"sudo dd if={built.image}"
+    flash = f"{source} of=/dev/sdX bs=4M conv=fsync status=progress"
     lines += [
         f"  log in    ssh {with_key}{settings.user.name}@{settings.hostname}",
         f"  flash     {flash}    # sdX: the SSD (lsblk), all on it is lost",

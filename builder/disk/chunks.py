@@ -33,15 +33,21 @@ def digests(image: Path) -> list[str]:
 def stamped_digests(golden: Path, known: Sequence[str], delta: Delta) -> list[str]:
     """The digests of `golden`, which are `known`, with the delta applied."""
     result = list(known)
-    with golden.open("rb", buffering=0) as file:
-        for number in {offset // CHUNK_SIZE for offset in delta}:
-            start = number * CHUNK_SIZE
-            chunk = bytearray(os.pread(file.fileno(), CHUNK_SIZE, start))
-            for offset in range(start, start + len(chunk), BLOCK):
-                if block := delta.get(offset):
-                    chunk[offset - start : offset - start + len(block)] = block
-            result[number] = _digest(chunk)
+    for number, chunk in stamped(golden, delta).items():
+        result[number] = _digest(chunk)
     return result
+
+
+def stamped(golden: Path, delta: Delta) -> dict[int, bytearray]:
+    """The chunks of `golden` that the delta is in, by number, with it applied."""
+    touched: dict[int, bytearray] = {}
+    with golden.open("rb", buffering=0) as file:
+        for offset, block in delta.items():
+            number, within = divmod(offset, CHUNK_SIZE)
+            if number not in touched:
+                touched[number] = bytearray(os.pread(file.fileno(), CHUNK_SIZE, number * CHUNK_SIZE))
+            touched[number][within : within + len(block)] = block
+    return touched
 
 
 def difference(golden: Path, old: Path, new: Path) -> Delta:

@@ -110,6 +110,19 @@ def is_clean(image: Path, start: int) -> bool:
     return "needs_recovery" not in state and bool(re.search(r"^Filesystem state:\s+clean$", state, re.MULTILINE))
 
 
+def free_blocks(image: Path, start: int) -> list[int]:
+    """Numbers of the volume's blocks that are not in use, in order. Raises BuildError when debugfs cannot say so."""
+    # `ffb COUNT` prints so many of them (debugfs(8)), and no more than there are.
+    shown = run(["debugfs", "-f", "-", volume(image, start)], input=b"stats -h\nffb 2000000000 0\n").text
+    counted = re.search(r"^Free blocks: +(\d+)$", shown, re.MULTILINE)
+    _, _, listed = shown.partition("Free blocks found: ")
+    free = sorted(map(int, listed.split()))
+    if counted is None or len(free) != int(counted[1]):
+        said = counted[1] if counted else "no"
+        raise BuildError(f"has {said} free blocks, and debugfs lists {len(free)}", where=str(image))
+    return free
+
+
 def grow(image: Path, epoch: int) -> None:
     """Let the filesystem that fills a disk without partitions have all that the disk has become."""
     checked = run(["e2fsck", "-f", "-p", image], env=_clock(epoch), check=False)

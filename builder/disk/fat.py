@@ -6,7 +6,9 @@ import os
 import posixpath
 import re
 import struct
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.disk import mbr
@@ -74,6 +76,42 @@ def content_extents(image: Path, start: int, paths: Sequence[str]) -> list[tuple
     """Where the contents of these files are: offsets in the image of first byte and end of each run of clusters."""
     if not paths:
         return []
+    geometry = _geometry(image, start)
+    names = [f"::/{path}" for path in paths]
+    runs = re.findall(r" <(\d+)(?:-(\d+))?>", run(["mshowfat", "-i", _volume(image, start), *names]).text)
+    return [geometry.clusters(int(first), int(last or first)) for first, last in runs]
+
+
+def allocated(image: Path, start: int, size: int) -> list[tuple[int, int]]:
+    """What a FAT32 volume has in use, as above: its tables and every cluster that is not free (fatgen103: 0 in the
+    table, whose upper four bits mean nothing)."""
+    geometry = _geometry(image, start)
+    with image.open("rb") as file:
+        file.seek(geometry.table)
+        table = array("I", file.read(geometry.table_size))
+    count = min(len(table), (start + size - geometry.data) // geometry.cluster + 2)
+    used = [(start, geometry.data)]
+    for number in range(2, count):
+        if table[number] & 0x0FFFFFFF:
+            first, end = geometry.clusters(number, number)
+            used[-1:] = [(used[-1][0], end)] if first == used[-1][1] else [used[-1], (first, end)]
+    return used
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """Offsets in the image and sizes, in bytes, of the first table and of the clusters, the first of which is 2."""
+
+    table: int
+    table_size: int
+    data: int
+    cluster: int
+
+    def clusters(self, first: int, last: int) -> tuple[int, int]:
+        return self.data + (first - 2) * self.cluster, self.data + (last - 1) * self.cluster
+
+
+def _geometry(image: Path, start: int) -> _Geometry:
     with image.open("rb") as file:
         file.seek(start)
         head = file.read(512)
@@ -82,11 +120,12 @@ def content_extents(image: Path, start: int, paths: Sequence[str]) -> list[tuple
     # fatgen103: BPB_BytsPerSec, BPB_SecPerClus, BPB_RsvdSecCnt, BPB_NumFATs; BPB_FATSz32
     sector, sectors_per_cluster, reserved, fats = struct.unpack_from("<HBHB", head, 11)
     (fat_sectors,) = struct.unpack_from("<I", head, 36)
-    data, cluster = start + (reserved + fats * fat_sectors) * sector, sectors_per_cluster * sector
-    names = [f"::/{path}" for path in paths]
-    runs = re.findall(r" <(\d+)(?:-(\d+))?>", run(["mshowfat", "-i", _volume(image, start), *names]).text)
-    # The first cluster of a volume is number 2.
-    return [(data + (int(first) - 2) * cluster, data + (int(last or first) - 1) * cluster) for first, last in runs]
+    return _Geometry(
+        table=start + reserved * sector,
+        table_size=fat_sectors * sector,
+        data=start + (reserved + fats * fat_sectors) * sector,
+        cluster=sectors_per_cluster * sector,
+    )
 
 
 def _copy(image: Path, start: int, files: Sequence[Path], folder: str, epoch: int) -> None:

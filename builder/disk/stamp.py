@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.disk import chunks, ext4, fat, mbr
+from builder.disk.allocation import allocated
 from builder.disk.changes import changes
 from builder.disk.chunks import Delta
 from builder.disk.golden import Golden, States, state
@@ -50,16 +52,20 @@ def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Res
             made = changes(tree, edits, blobs, secrets, done)
             (ext4 if volume == "root" else fat).edit(edited, start, made, work, golden.epoch)
         mbr.write_disk_id(edited, plan.identity.disk_id)
-        delta = chunks.difference(golden.image, golden.metadata, edited)
-    digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
+        disk = DiskFacts(
+            boot_start=layout.boot_start,
+            boot_size=layout.boot_size,
+            root_start=layout.root_start,
+            root_size=golden.root_size,
+            disk_id=f"0x{plan.identity.disk_id:08x}",
+        )
+        with ThreadPoolExecutor(1) as pool:  # debugfs takes its time to read all of the bitmaps
+            used = pool.submit(allocated, edited, disk)
+            delta = chunks.difference(golden.image, golden.metadata, edited)
+            digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
     size = golden.image.stat().st_size
-    facts = ImageFacts(size=size, chunk_size=CHUNK_SIZE, digest=image_digest(digests), chunks=tuple(digests))
-    disk = DiskFacts(
-        boot_start=layout.boot_start,
-        boot_size=layout.boot_size,
-        root_start=layout.root_start,
-        root_size=golden.root_size,
-        disk_id=f"0x{plan.identity.disk_id:08x}",
+    facts = ImageFacts(
+        size=size, chunk_size=CHUNK_SIZE, digest=image_digest(digests), chunks=tuple(digests), allocated=used.result()
     )
     return Stamp(facts, disk, _file_states(plan, states), delta)
 

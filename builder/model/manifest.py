@@ -31,13 +31,18 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Extents = tuple[tuple[int, int], ...]
+"""Start and end in bytes, multiples of 4096, in order; none touches the next."""
+
+
 class ImageFacts(_Value):
-    """Size in bytes; the last chunk may be shorter than the others."""
+    """Size in bytes; the last chunk may be shorter than the others. `allocated` is what has to be on a disk."""
 
     size: int
     chunk_size: int
     digest: Sha256
     chunks: tuple[Sha256, ...]
+    allocated: Extents
 
 
 class DiskFacts(_Value):

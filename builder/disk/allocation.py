@@ -1,0 +1,52 @@
+"""Which blocks of an image matter: what its filesystems have allocated, whatever is in them.
+
+Not the holes of the file that it happens to be in: those change with every copy, and a block of zeros in a hole may be
+one that a filesystem counts on (bmaptool's README, "zero blocks").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from builder.disk import ext4, fat
+from builder.disk.chunks import BLOCK
+from builder.model.manifest import DiskFacts, Extents
+
+_TABLES = 1 << 20
+"""Bytes at the beginning of a disk where older tables and labels would be found, a GPT's among them."""
+
+
+def allocated(image: Path, disk: DiskFacts) -> Extents:
+    """What of a node's image, or of its metadata alone, has to be on a disk. Raises BuildError."""
+    root = _between(ext4.free_blocks(image, disk.root_start), disk.root_size // BLOCK)
+    return tuple(
+        _merged(
+            [
+                (0, _TABLES),
+                *fat.allocated(image, disk.boot_start, disk.boot_size),
+                *((disk.root_start + first * BLOCK, disk.root_start + end * BLOCK) for first, end in root),
+            ]
+        )
+    )
+
+
+def _between(free: Iterable[int], end: int) -> Iterator[tuple[int, int]]:
+    """First and end of each run of blocks that has no free one in it."""
+    first = 0
+    for block in (*free, end):
+        if block > first:
+            yield first, block
+        first = block + 1
+
+
+def _merged(extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """In whole blocks, and those that touch as one; they are given in order."""
+    start = end = 0
+    for first, last in extents:
+        first_block, last_block = first // BLOCK * BLOCK, -(-last // BLOCK) * BLOCK
+        if first_block > end:
+            yield start, end
+            start = first_block
+        end = max(end, last_block)
+    yield start, end
