@@ -5,26 +5,31 @@ real one, PIMU_RASPIOS_IMG=FILE (of the suite PIMU_RASPIOS_SUITE, trixie by defa
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from builder import boot, cache, verify
+from builder.bake import ROOT_TAR
 from builder.build import BuildOptions, Built, build
 from builder.errors import DownloadError
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.project import Project
+from builder.store import is_whole
 from tests.conftest import SHIPPED, copy_shipped
 from tests.loopback import Site, serving
 from tests.standin import packed_image
 from tests.target import Target, unpack
+from tests.test_damage import Lines
 from tests.test_reproducible import bootstrapped, is_made_elsewhere
 from tests.test_signatures import Key, make_key
+from tests.workshop import flip
 
 pytestmark = pytest.mark.disk
 
@@ -119,6 +124,26 @@ def test_another_user_elsewhere_another_day_imports_the_same(
     raspios: Built, published: Published, tmp_path: Path
 ) -> None:
     is_made_elsewhere(raspios, published.folder, tmp_path / "world", bootstrapped(), "--base", published.base)
+
+
+@pytest.mark.soak
+def test_a_base_that_the_disk_has_changed_is_read_from_its_image_anew(
+    raspios: Built, published: Published, tmp_path: Path
+) -> None:
+    """In a cache that shares the bytes of the user's, but for the golden image: nobody would read the base again."""
+    own, manifest = tmp_path / "cache", Manifest.from_json(raspios.manifest.read_text(), "")
+    for kind in ("sha256", "layers", "accel", "guests"):
+        shutil.copytree(cache.default_root() / kind, own / kind, symlinks=True, copy_function=os.link)
+    image = manifest.lock[published.base]["extracted_sha256"]
+    layers = [file.parent for file in own.glob("layers/*/inputs.json") if f'"image":"{image}"' in file.read_text()]
+    layer = max(layers, key=lambda one: one.stat().st_mtime)  # that which the last build has used
+    flip(layer / ROOT_TAR)
+    said = Lines()
+    options = replace(published.options(tmp_path / "output", offline=True), cache=own)
+    (again,) = build(Project(published.folder), ["node-003"], options, said)
+    assert f"{layer} is damaged" in "".join(said.lines)
+    assert is_whole(layer)
+    assert again.manifest.read_text() == raspios.manifest.read_text()
 
 
 def test_an_image_that_its_publisher_does_not_confirm_is_refused(
