@@ -20,6 +20,7 @@ from builder.features import (
     machine_id,
     overclock,
     quiet,
+    record,
     role,
     room,
     runtime,
@@ -58,6 +59,7 @@ FEATURES: tuple[Feature, ...] = (
     bench.edits,
     k3s.edits,
     quiet.edits,
+    record.edits,
     role.edits,
 )
 """In order: where two features patch one file, the earlier one goes first."""
