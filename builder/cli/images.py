@@ -175,7 +175,7 @@ def verify_command(ctx: click.Context, /, *, image: Path, as_json: bool) -> None
     Every byte, every edit as a mount shows it, and both file systems. Exits with 8 when something differs.
     """
     terminal = ctx.ensure_object(Terminal)
-    manifest = _manifest(image)
+    manifest = manifest_beside(image)
     if not as_json:
         report = verify.verify(image, manifest, terminal)
         click.echo(f"{image}: as its manifest says ({report.files} paths, {report.chunks} chunks, 2 file systems)")
@@ -216,7 +216,7 @@ def boot_command(
     It is a scratch copy that boots, and nothing is kept. Ctrl-A X leaves. With --check nobody has to watch: it is
     booted twice, logged into and compared with its plan.
     """
-    manifest = _manifest(image)
+    manifest = manifest_beside(image)
     if not check:
         boot.console(image, manifest, ctx.ensure_object(Terminal))
         return
@@ -233,7 +233,8 @@ def boot_command(
         raise BuildError(f"{failed} of {len(results)} checks failed", where=str(image))
 
 
-def _manifest(image: Path) -> Manifest:
+def manifest_beside(image: Path) -> Manifest:
+    """Raises ConfigurationError."""
     path = image.with_suffix(".manifest.json")
     if not path.is_file():
         raise ConfigurationError("there is no manifest beside the image", where=str(path), hint="build the image again")
