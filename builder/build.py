@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from builder import airgap, doctor, guests, publish, recipe
-from builder.artifacts.forms import Compression
-from builder.artifacts.frames import Frames, golden_frames
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import in_use, remove_damaged
 from builder.disk.golden import Golden, make_golden
 from builder.errors import BuildError, DamagedError
+from builder.forms.frames import Frames, golden_frames
+from builder.forms.image_file import Compression
 from builder.lock_file import LOCK_FILE
 from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.model.plan import Plan

@@ -13,13 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from builder import guests
-from builder.artifacts.forms import FORMS
-from builder.artifacts.frames import Frames, write_compressed
 from builder.disk import chunks
 from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
 from builder.disk.stamp import stamp
 from builder.errors import BusyError, ConfigurationError
+from builder.forms.frames import Frames, write_compressed
+from builder.forms.image_file import FORMS
 from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.model.lock import as_data as lock_data
 from builder.model.manifest import ImageFacts, Manifest

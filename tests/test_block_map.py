@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifacts.block_map import block_map
 from builder.build import Built
 from builder.disk.allocation import allocated
 from builder.disk.chunks import BLOCK, data_extents
+from builder.forms.block_map import block_map
 from builder.model.manifest import Manifest
 from builder.run import run
 

@@ -21,6 +21,7 @@ FLOORS = {
     "builder.plan": 1,
     "builder.features": 1,
     "builder.templates": 1,
+    "builder.artifacts": 1,
     "builder.build": 3,
     "builder.cli": 4,
     "builder.__main__": 4,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from builder.artifacts import frames
-from builder.artifacts.forms import Compression, manifest_of, raw
-from builder.artifacts.frames import golden_frames
 from builder.bake import BOOT_TAR, ROOT_TAR
 from builder.disk import chunks, ext4, fat, mbr
 from builder.disk.golden import Golden, make_golden
 from builder.errors import BusyError, ConfigurationError, DamagedError, DownloadError
+from builder.forms import frames
+from builder.forms.frames import golden_frames
+from builder.forms.image_file import Compression, manifest_of, raw
 from builder.model.edits import PatchText, WriteFile, WriteSecret
 from builder.model.manifest import Manifest, image_digest
 from builder.model.patches import Record, SecretRef, Substitute

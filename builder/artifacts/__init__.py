@@ -1,1 +1,1 @@
-"""What goes out of the door beside a raw image: compressed images, maps, and papers about them."""
+"""The papers that go beside an image: values in, bytes out. Files are read and clocks asked by who wants one."""

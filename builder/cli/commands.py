@@ -7,7 +7,7 @@ import os
 import click
 
 from builder import __version__
-from builder.cli import images, texts, upkeep
+from builder.cli import images, papers, texts, upkeep
 from builder.cli.group import NodeGroup
 
 
@@ -35,6 +35,8 @@ for _command in (
     images.render_command,
     images.verify_command,
     images.boot_command,
+    papers.diff_command,
+    papers.export_command,
     upkeep.doctor_command,
     upkeep.cache_group,
     upkeep.fetch_command,

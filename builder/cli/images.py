@@ -11,7 +11,6 @@ from typing import cast, get_args
 import click
 
 from builder import boot, cache, plan, render, verify
-from builder.artifacts.forms import Compression, manifest_of, raw
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
@@ -28,6 +27,7 @@ from builder.cli.group import (
 )
 from builder.cli.terminal import Terminal
 from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
+from builder.forms.image_file import Compression, manifest_of, raw
 from builder.store import Store
 
 IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal = Terminal(sys.stderr)
     _catch_signals()
     try:
-        pimu_build.main(argv, prog_name="pimu-build", standalone_mode=False, obj=terminal)
+        status = pimu_build.main(argv, prog_name="pimu-build", standalone_mode=False, obj=terminal)
         sys.stdout.flush()
     except Exception as error:
         return _failed(error, terminal)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
     finally:
         terminal.close()
-    return 0
+    return status or 0  # None, or what a command gave to Context.exit
 
 
 def program() -> NoReturn:

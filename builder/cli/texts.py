@@ -20,7 +20,7 @@ ACCESS_KEY = Path("profiles/access/id_ed25519")
 
 EXIT_CODES = (
     (0, "done"),
-    (1, "the build failed for a reason that is none of these"),
+    (1, "the build failed for a reason that is none of these; of `diff`: there are differences"),
     (2, "usage: the command line is not understood"),
     (3, "configuration: profiles/, overlays/ or cloud-init/ cannot be built, or there is no room"),
     (4, "download or verification of something fetched"),
@@ -39,10 +39,27 @@ Examples:
   pimu-build render node-003 --role worker what its guest's seed disk holds, for use by hand
   pimu-build verify output/node-003.img    prove the image by its manifest
   pimu-build boot output/node-003.img      its console, on an emulated Pi
+  pimu-build diff old.img output/node-003.img
+  pimu-build export dnsmasq                what the router wants to know
 
 \b
 Exit codes:
 """ + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES)
+
+
+DIFFERENCES = """\b
+Examples:
+  pimu-build diff old/node-003.img output/node-003.img
+  pimu-build diff output/node-003.img <(pimu-build plan node-003 --json)
+                                           what a build would change now
+"""
+
+
+FOR_THE_ROUTER = """\b
+Examples:
+  pimu-build export dnsmasq >/etc/dnsmasq.d/pimu.conf
+  pimu-build export hosts node-003 node-004 --role worker
+"""
 
 
 BY_HAND = """\b

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ BLOCK = 4096
 _INODE = 256
 _INODE_RATIO = 16384
 _JOURNAL = 64 << 20
+_SUPERBLOCK, _MAGIC, _MKFS_TIME, _MKFS_TIME_HIGH = 1024, 0x38, 0x108, 0x276
 _CONFIG = Path(__file__).with_name("mke2fs.conf")
 _KINDS: dict[str, Kind] = {"regular": "file", "directory": "dir", "symlink": "link"}
 _INODE_FACTS = re.compile(
@@ -77,9 +78,28 @@ def make(
 def read_files(image: Path, start: int, paths: Sequence[str], work: Path) -> list[bytes]:
     """Contents of regular files, by paths relative to the volume's root."""
     outputs = [work / f"dump-{number}" for number in range(len(paths))]
-    script = [f"dump {_quoted(f'/{path}')} {_quoted(output)}" for path, output in zip(paths, outputs, strict=True)]
-    _debugfs(image, start, script, epoch=0, writable=False)
+    dump_files(image, start, dict(zip(paths, outputs, strict=True)))
     return [output.read_bytes() for output in outputs]
+
+
+def dump_files(image: Path, start: int, outputs: Mapping[str, Path]) -> None:
+    """Copy regular files, by paths relative to the volume's root, into files of the build host."""
+    script = [f"dump {_quoted(f'/{path}')} {_quoted(output)}" for path, output in outputs.items()]
+    _debugfs(image, start, script, epoch=0, writable=False)
+
+
+def made_at(image: Path, start: int) -> int:
+    """When a volume was made, in seconds: s_mkfs_time (Linux, Documentation/filesystems/ext4/super.rst).
+
+    Raises BuildError when there is no ext4.
+    """
+    with image.open("rb") as file:
+        file.seek(start + _SUPERBLOCK)
+        block = file.read(1024)
+    if block[_MAGIC : _MAGIC + 2] != b"\x53\xef":
+        raise BuildError(f"has no ext4 volume at byte {start}", where=str(image))
+    low, high = block[_MKFS_TIME : _MKFS_TIME + 4], block[_MKFS_TIME_HIGH : _MKFS_TIME_HIGH + 1]
+    return int.from_bytes(low + high, "little")
 
 
 def look(image: Path, start: int, paths: Sequence[str], work: Path) -> dict[str, Entry]:

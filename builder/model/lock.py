@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from builder.errors import ConfigurationError
 from builder.model.values import Sha256
@@ -148,6 +148,19 @@ def as_data(locked: Resolution | LockedImage | LockedFile) -> dict[str, Any]:
     if not isinstance(locked, Resolution):
         return asdict(locked)
     return {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
+
+
+def of_data(data: Mapping[str, Any], where: str) -> Resolution | LockedImage | LockedFile:
+    """What `as_data` made the data of. Raises ConfigurationError, at `where`."""
+    kind: type[Resolution] | type[LockedImage] | type[LockedFile]
+    kind = Resolution if "debs" in data else LockedImage if "extracted_sha256" in data else LockedFile
+    try:
+        locked: Resolution | LockedImage | LockedFile = TypeAdapter(kind).validate_python(data)
+    except ValidationError as broken:
+        first = broken.errors(include_url=False)[0]
+        reason = f"is not of a lock of this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        raise ConfigurationError(reason, where=where, hint="build the image again") from broken
+    return locked
 
 
 def to_text(lock: Lock) -> str:

@@ -173,9 +173,16 @@ class Project:
         fallback = asked[0].settings.role
         for name in self.names("nodes"):
             if name not in nodes:
-                nodes[name] = self.settings(name, role=self._own_role(name, fallback))
+                nodes[name] = self.settings(name, role=self.role_for(name, fallback))
         identities = distinct_identities(tuple(nodes.values()), self.names("nodes"))
         return {node.settings.name: identities[node.settings.name] for node in asked}
+
+    def role_for(self, node: str, fallback: str | None) -> str | None:
+        """None when the profiles say which; they are then read as if nobody had asked."""
+        if node not in self.names("nodes"):
+            return fallback
+        said = "role" in self._layer("nodes", node, _NODE_KEYS).data or "role" in self._cluster().data
+        return None if said else fallback
 
     # Parts of a node --------------------------------------------------------------------------------------------------
 
@@ -227,11 +234,6 @@ class Project:
             text = f"machine: the preset {name} is for a guest's machine, and {role.origins.mark('').file} has none"
             refuse([Problem(layer.origins.mark("machine"), text)])
         return layer
-
-    def _own_role(self, node: str, fallback: str) -> str | None:
-        """None when the profiles say which; they are then read as if nobody had asked."""
-        said = "role" in self._layer("nodes", node, _NODE_KEYS).data or "role" in self._cluster().data
-        return None if said else fallback
 
     def _guest(self, settings: NodeSettings, document: Document) -> Guest | None:
         if settings.guest == "none":

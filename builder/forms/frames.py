@@ -20,11 +20,11 @@ from typing import BinaryIO
 import zstandard
 
 from builder import recipe
-from builder.artifacts.forms import Compression
 from builder.disk import chunks
 from builder.disk.golden import Golden
 from builder.disk.stamp import Stamp
 from builder.errors import BuildError, DamagedError
+from builder.forms.image_file import Compression
 from builder.model.manifest import CHUNK_SIZE
 from builder.model.progress import Progress
 from builder.run import stopping
@@ -48,7 +48,7 @@ class Frames:
 def golden_frames(golden: Golden, compression: Compression, store: Store, progress: Progress) -> Frames:
     """All of a golden image, compressed. Raises DamagedError when the disk has changed it."""
     inputs = {
-        "recipe": recipe.digest("artifacts/frames.py", "disk/chunks.py"),
+        "recipe": recipe.digest("forms/frames.py", "disk/chunks.py"),
         "golden": golden.folder.name,
         "chunk": CHUNK_SIZE,
         "compression": [compression, _LEVEL[compression], library(compression)],

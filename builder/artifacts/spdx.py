@@ -1,0 +1,223 @@
+"""The software bill of materials of an image: SPDX 2.3 in JSON (spdx.github.io/spdx-spec/v2.3), of the image alone.
+
+The image contains the packages of the Pi and the guest's disk, which contains those of the guest; what the image was
+made from (a published base, an installer's ISO) and k3s are there where the lock names them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import builder
+from builder.artifacts.packages import Installed, Package, System
+from builder.artifacts.purl import package_purl, quoted, vendor_of
+from builder.model.lock import Deb, LockedFile, LockedImage, Resolution, of_data
+from builder.model.manifest import FileState, Manifest
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pimu-build/spdx")
+_UNKNOWN = "NOASSERTION"
+_SUPPLIERS = {
+    "debian": "Organization: Debian",
+    "raspberrypi": "Organization: Raspberry Pi Ltd",
+    "raspbian": "Organization: Raspbian",
+    "alpine": "Organization: Alpine Linux",
+}
+_IMAGE, _GUEST_DISK = "SPDXRef-image", "SPDXRef-guest-disk"
+
+_LICENCES = frozenset(
+    {
+        *("0BSD", "Apache-2.0", "Artistic-1.0-Perl", "BSD-1-Clause", "BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause"),
+        *("BSL-1.0", "CC0-1.0", "GPL-1.0-or-later", "GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only"),
+        *("GPL-3.0-or-later", "ISC", "LGPL-2.0-only", "LGPL-2.0-or-later", "LGPL-2.1-only", "LGPL-2.1-or-later"),
+        *("LGPL-3.0-only", "LGPL-3.0-or-later", "MIT", "MPL-1.1", "MPL-2.0", "OpenSSL", "PSF-2.0", "Unlicense"),
+        *("Zlib", "curl"),
+    }
+)
+"""Of the SPDX licence list, what the packages of a small Alpine have. Other words of a database are told as a comment:
+one that is on no list makes the whole document invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """What the manifest's lock knows, by what an image has."""
+
+    debs: Mapping[tuple[str, str, str], Deb]
+    images: Mapping[str, LockedImage]
+    files: Mapping[str, LockedFile]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> _Lock:
+        locked = {name: of_data(data, f"manifest of {manifest.node}: {name}") for name, data in manifest.lock.items()}
+        debs = [deb for one in locked.values() if isinstance(one, Resolution) for deb in one.debs]
+        return cls(
+            {(deb.name, deb.version, deb.architecture): deb for deb in debs},
+            {name: one for name, one in locked.items() if isinstance(one, LockedImage)},
+            {name: one for name, one in locked.items() if isinstance(one, LockedFile)},
+        )
+
+    def deb(self, package: Package) -> Deb | None:
+        return self.debs.get((package.name, package.version, package.architecture))
+
+
+def sbom(manifest: Manifest, installed: Installed, guest_disk: FileState | None, image_sha256: str = "") -> bytes:
+    """NODE.spdx.json: the same bytes for the same image, whenever and wherever it is made. `guest_disk` is the file of
+    the image that `installed.guest` is in, `image_sha256` that of the raw image where somebody has hashed it.
+
+    Raises ConfigurationError when the manifest's lock is damaged.
+    """
+    lock = _Lock.of(manifest)
+    elements = {_IMAGE: _image(manifest, image_sha256)}
+    contained = {_IMAGE: [], _GUEST_DISK: []}  # type: dict[str, list[str]]
+    made_from: dict[str, str] = {}
+    for name, file in lock.files.items():
+        elements[_file_id(name)] = _locked_file(name, file)
+        contained[_IMAGE].append(_file_id(name))
+    elements |= (of_pi := dict(_packages("pi", installed.pi, lock)))
+    contained[_IMAGE] += of_pi
+    if installed.guest is not None and guest_disk is not None:
+        elements[_GUEST_DISK] = _guest_disk(guest_disk)
+        elements |= (of_guest := dict(_packages("guest", installed.guest, lock)))
+        contained[_IMAGE].append(_GUEST_DISK)
+        contained[_GUEST_DISK] += of_guest
+    for name, image in lock.images.items():
+        elements[_file_id(name)] = _locked_image(name, image)
+        made_from[_file_id(name)] = _GUEST_DISK if name.startswith("guest ") and _GUEST_DISK in elements else _IMAGE
+    relations = [("SPDXRef-DOCUMENT", "DESCRIBES", _IMAGE)]
+    relations += [(whole, "CONTAINS", part) for whole, parts in contained.items() for part in parts]
+    relations += [(made, "GENERATED_FROM", origin) for origin, made in made_from.items()]
+    document = {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": f"{manifest.node}.img",
+        "documentNamespace": f"https://pimu-build/spdx/{uuid.uuid5(_NAMESPACE, manifest.image.digest)}",
+        "creationInfo": {"created": _time(installed.epoch), "creators": [f"Tool: pimu-build-{builder.__version__}"]},
+        "packages": [{"SPDXID": key, **elements[key]} for key in sorted(elements)],
+        "relationships": [
+            {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
+            for one, kind, other in sorted(relations)
+        ],
+    }
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _packages(where: str, system: System, lock: _Lock) -> Iterator[tuple[str, dict[str, Any]]]:
+    for package in system.packages:
+        deb = lock.deb(package) if system.kind == "deb" else None
+        name = f"SPDXRef-{where}-{system.kind}-{_identifier(f'{package.name}-{package.architecture}')}"
+        yield name, _package(system, package, deb)
+
+
+def _package(system: System, package: Package, deb: Deb | None) -> dict[str, Any]:
+    licence = package.licence if _is_known(package.licence) else _UNKNOWN
+    data = _element(
+        package.name,
+        package.version,
+        supplier=_SUPPLIERS.get(vendor_of(system, package, deb), _UNKNOWN),
+        licence=licence,
+        purl=package_purl(system, package, deb),
+    )
+    # Scanners look up what Debian and Alpine say of source packages; in these words Trivy finds it.
+    data["sourceInfo"] = f"built package from: {package.source} {package.source_version}"
+    if package.summary:
+        data["summary"] = package.summary
+    if re.match(r"https?://\S+$", package.homepage):
+        data["homepage"] = package.homepage
+    if package.licence and licence == _UNKNOWN:
+        data["licenseComments"] = f"the package's own words: {package.licence}"
+    return data if deb is None else data | _download(deb.url, deb.sha256)
+
+
+def _is_known(licence: str) -> bool:
+    words = licence.split()
+    return (
+        bool(words)
+        and len(words) % 2 == 1
+        and all(word in ("AND", "OR") if number % 2 else word in _LICENCES for number, word in enumerate(words))
+    )
+
+
+def _image(manifest: Manifest, sha256: str) -> dict[str, Any]:
+    data = _element(f"{manifest.node}.img", manifest.image.digest, purpose="OPERATING-SYSTEM")
+    data["comment"] = (
+        f"The version is the sha256 over the sha256 of each {manifest.image.chunk_size} bytes of the raw image."
+    )
+    return data | ({"checksums": _checksums(sha256)} if sha256 else {})
+
+
+def _guest_disk(disk: FileState) -> dict[str, Any]:
+    data = _element(disk.path.rpartition("/")[2], purpose="OPERATING-SYSTEM")
+    return (
+        data
+        | {"comment": f"{disk.path} of the image"}
+        | ({"checksums": _checksums(disk.sha256)} if disk.sha256 else {})
+    )
+
+
+def _locked_image(name: str, image: LockedImage) -> dict[str, Any]:
+    signed = f", signed by {image.signed_by}" if image.signed_by else ""
+    data = _element(image.url.rpartition("/")[2], purpose="OPERATING-SYSTEM")
+    return data | {"comment": f"{name}, as it was published{signed}"} | _download(image.url, image.sha256)
+
+
+def _locked_file(name: str, file: LockedFile) -> dict[str, Any]:
+    """Of k3s, the only one that publishes single files for an image: `k3s VERSION ASSET`."""
+    product, _, rest = name.partition(" ")
+    version, _, asset = rest.partition(" ")
+    purl = f"pkg:github/{product}-io/{product}@{quoted(version)}" if product == "k3s" else ""
+    return _element(asset or name, version, purl=purl) | _download(file.url, file.sha256)
+
+
+def _element(
+    name: str,
+    version: str = "",
+    *,
+    supplier: str = _UNKNOWN,
+    licence: str = _UNKNOWN,
+    purl: str = "",
+    purpose: str = "",
+) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "name": name,
+        "supplier": supplier,
+        "downloadLocation": _UNKNOWN,
+        "filesAnalyzed": False,
+        "licenseConcluded": _UNKNOWN,
+        "licenseDeclared": licence,
+        "copyrightText": _UNKNOWN,
+    }
+    if version:
+        data["versionInfo"] = version
+    if purpose:
+        data["primaryPackagePurpose"] = purpose
+    if purl:
+        reference = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}
+        data["externalRefs"] = [reference]
+    return data
+
+
+def _download(url: str, sha256: str) -> dict[str, Any]:
+    return {"downloadLocation": url, "checksums": _checksums(sha256)}
+
+
+def _checksums(sha256: str) -> list[dict[str, str]]:
+    return [{"algorithm": "SHA256", "checksumValue": sha256}]
+
+
+def _file_id(name: str) -> str:
+    return f"SPDXRef-locked-{_identifier(name)}"
+
+
+def _identifier(name: str) -> str:
+    """Of letters, digits, dots and hyphens only, and another one for another name."""
+    return re.sub(r"[^A-Za-z0-9.-]", lambda found: f"-x{ord(found[0]):x}-", name)
+
+
+def _time(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
