@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +12,10 @@ import pytest
 from builder.errors import ConfigurationError
 from builder.fleet import fleet
 from builder.project import Project
+from builder.run import run, which
 from tests.planned import plan_of
 
+ROUTER = Path(__file__).with_name("router.sh")
 FIXED = "role: worker\nbridge:\n  ipv4: {address: 192.168.1.13/24, gateway: 192.168.1.1, dns: [192.168.1.1]}\n"
 OF_ITS_PORT = "role: worker\nbridge: {mac: inherit}\nguest_hostname: pods\nmachine: {mac: '52:54:00:12:34:56'}\n"
 
@@ -73,21 +73,41 @@ def test_json_names_every_machine_once(
     assert names == ["node-003.lan", "k3s-003.lan", "node-005.lan", "k3s-005.lan"]
 
 
-def test_dnsmasq_takes_it(
+@pytest.mark.disk
+def test_dnsmasq_gives_every_machine_its_name_and_its_address(
+    folder: Path, tmp_path: Path, command_line: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real dnsmasq and a real client, on a wire of their own."""
+    assert command_line("export", "dnsmasq") == 0
+    (tmp_path / "pimu.conf").write_text(capsys.readouterr().out)
+    asking = [machine for machine in fleet(Project(folder), [], None) if machine.mac is not None]
+    namespace = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    macs = [machine.mac or "" for machine in asking]
+
+    told = run([*namespace, ROUTER, tmp_path / "pimu.conf", tmp_path, "node-003.lan", *macs], timeout=300).text
+
+    *leases, address = told.splitlines()
+    given = {mac: (where, name) for mac, where, name in map(str.split, leases)}
+    assert {mac: name for mac, (_, name) in given.items()} == {machine.mac: machine.name for machine in asking}
+    assert [where for where, name in given.values() if name == "node-003"] == ["192.168.1.13"]
+    assert address == "192.168.1.13"
+
+
+def test_dnsmasq_finds_no_fault_in_it(
     folder: Path, tmp_path: Path, command_line: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line("export", "dnsmasq", "node-001", "node-003", "node-004") == 0
     text = capsys.readouterr().out
     assert require_dnsmasq_lines(text) == 5
-    if shutil.which("dnsmasq") is not None:
+    if which("dnsmasq") is not None:
         assert dnsmasq_says(text, tmp_path) == 0
-        assert dnsmasq_says(text.replace("192.168.1.13", "192.168.1.313"), tmp_path) != 0
+        assert dnsmasq_says(text.replace("host-record", "host-records"), tmp_path) != 0
 
 
 def dnsmasq_says(text: str, folder: Path) -> int:
     file = folder / "pimu.conf"
     file.write_text(text)
-    return subprocess.run(["dnsmasq", "--test", f"--conf-file={file}"], capture_output=True, check=False).returncode
+    return run(["dnsmasq", "--test", f"--conf-file={file}"], check=False).returncode
 
 
 def require_dnsmasq_lines(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ GITLAB = {
     "CI_JOB_URL": "https://gitlab.example/o/p/-/jobs/42",
     "CI_JOB_TOKEN": "glcbt-secret",
 }
+BY_HAND: dict[str, str] = {}
 SUBJECTS = {"node-003.img.xz": "2" * 64, "SHA256SUMS": "1" * 64}
 
 
@@ -61,7 +63,9 @@ def manifests(shipped_folder: Path) -> list[Manifest]:
     return [bare.model_copy(update={"node": plan.settings.name, "plan": as_data(plan), "lock": LOCK}) for plan in plans]
 
 
-def statement(manifests: list[Manifest], revision: Revision | None = None, **environment: str) -> dict[str, Any]:
+def statement(
+    manifests: list[Manifest], environment: Mapping[str, str] = BY_HAND, revision: Revision | None = None
+) -> dict[str, Any]:
     run = Run(1795486335.5, 1795486399.9, "builder-1", "Debian 12, x86_64", environment)
     text = provenance(SUBJECTS, manifests, run, tools={"mke2fs": "1.47.2"}, revision=revision)
     assert text.endswith(b"}\n")
@@ -104,7 +108,7 @@ def test_every_file_of_the_set_is_a_subject_and_everything_fetched_a_dependency_
 
 
 def test_another_run_differs_in_what_is_of_the_run_only(manifests: list[Manifest]) -> None:
-    by_hand, in_ci = statement(manifests), statement(manifests, **GITHUB)
+    by_hand, in_ci = statement(manifests), statement(manifests, GITHUB)
     assert by_hand["predicate"].pop("runDetails") != in_ci["predicate"].pop("runDetails")
     assert by_hand == in_ci
 
@@ -119,13 +123,13 @@ def test_another_run_differs_in_what_is_of_the_run_only(manifests: list[Manifest
         ),
         (GITLAB, "https://gitlab.example/o/p/-/runners/7", "https://gitlab.example/o/p/-/jobs/42"),
         ({"BUILD_URL": "https://ci/job/9/", "JENKINS_URL": "https://ci/"}, "https://ci/", "https://ci/job/9/"),
-        ({}, "https://pimu-build/builder/by-hand", None),
+        (BY_HAND, "https://pimu-build/builder/by-hand", None),
     ],
 )
 def test_a_ci_is_known_by_its_variables_and_no_secret_of_it_is_told(
     manifests: list[Manifest], environment: dict[str, str], builder: str, run: str | None
 ) -> None:
-    data = statement(manifests, **environment)
+    data = statement(manifests, environment)
     details = data["predicate"]["runDetails"]
     assert (details["builder"]["id"], details["metadata"].get("invocationId")) == (builder, run)
     assert "secret" not in json.dumps(data)
@@ -133,7 +137,7 @@ def test_a_ci_is_known_by_its_variables_and_no_secret_of_it_is_told(
 
 def test_the_commit_is_a_dependency_when_there_is_one(manifests: list[Manifest]) -> None:
     revision = Revision("f" * 40, "https://example.org/p.git", changed=True)
-    first = statement(manifests, revision)["predicate"]["buildDefinition"]["resolvedDependencies"][0]
+    first = statement(manifests, revision=revision)["predicate"]["buildDefinition"]["resolvedDependencies"][0]
     assert first == {
         "name": "project",
         "uri": "git+https://example.org/p.git",
