@@ -37,6 +37,7 @@ for _command in (
     images.boot_command,
     papers.diff_command,
     papers.export_command,
+    papers.publish_command,
     upkeep.doctor_command,
     upkeep.cache_group,
     upkeep.fetch_command,

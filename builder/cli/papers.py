@@ -1,4 +1,4 @@
-"""Commands that tell of images and machines what others want to know: diff, export."""
+"""Commands that tell of images and machines what others want to know: diff, export, publish."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from builder import cache
 from builder.artifacts import differences, machines
 from builder.cli import texts
 from builder.cli.group import (
@@ -19,9 +20,12 @@ from builder.cli.group import (
     role_option,
     verbosity_options,
 )
-from builder.forms.image_file import manifest_of
+from builder.cli.terminal import Terminal
 from builder.errors import ConfigurationError
 from builder.fleet import fleet
+from builder.forms.image_file import is_compressed, manifest_of
+from builder.release import images_in, publish_set
+from builder.store import Store
 
 SIDE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -62,7 +66,7 @@ def _side(path: Path) -> differences.Side:
     if text:
         return differences.side_of(text, str(path))
     manifest = manifest_of(path)
-    if path.stat().st_size != manifest.image.size:
+    if not is_compressed(path) and path.stat().st_size != manifest.image.size:
         raise ConfigurationError(
             f"has {path.stat().st_size} bytes, and {manifest.image.size} by the manifest beside it",
             where=str(path),
@@ -89,3 +93,39 @@ def export_command(
     """
     found = fleet(open_project(ctx, project), nodes, role)
     click.echo(machines.TEXTS[form](found), nl=False)
+
+
+@click.command("publish", epilog=texts.CHECKING)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("nodes", nargs=-1, metavar="[NODE...]", callback=node_names, shell_complete=profile_names("nodes"))
+@click.option("--url", default="", help="Where DIR will be found, for os_list.json.")
+@click.option("--sign", "key", metavar="KEY", help="Sign SHA256SUMS with this key of gpg's.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
+@project_option
+@json_option
+@verbosity_options
+@click.pass_context
+def publish_command(
+    ctx: click.Context,
+    /,
+    *,
+    folder: Path,
+    nodes: tuple[str, ...],
+    url: str,
+    key: str | None,
+    output: Path | None,
+    project: Path,
+    as_json: bool,
+) -> None:
+    """Gather images that anybody may have, with their papers.
+
+    Of each NODE (without one: of all in the output folder) its smallest image is proved by its manifest once more and
+    copied to the new folder DIR, with a map for bmaptool, a bill of materials (SPDX 2.3), its manifest; and for all of
+    them SHA256SUMS, os_list.json for Raspberry Pi Imager and a statement of where they come from (SLSA provenance). An
+    image that holds a secret is refused.
+    """
+    images = images_in(output or project / "output", nodes)
+    store = Store(cache.default_root())
+    terminal = ctx.ensure_object(Terminal)
+    made = publish_set(images, folder, url=url, key=key, project=project, store=store, progress=terminal)
+    click.echo(json.dumps([str(path) for path in made], indent=2) if as_json else "\n".join(map(str, made)))

@@ -62,6 +62,13 @@ Examples:
 """
 
 
+CHECKING = """\b
+Who has the folder checks it with the tools of any Linux:
+  sha256sum --check SHA256SUMS
+  gpg --verify SHA256SUMS.asc SHA256SUMS
+  bmaptool copy --bmap NODE.bmap NODE.img.xz /dev/sdX
+"""
+
 BY_HAND = """\b
 By hand:
   pimu-build render node-003 --role worker --to files

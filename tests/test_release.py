@@ -1,0 +1,112 @@
+"""A published set is whole, proved, without secrets, and checked by a stranger's tools alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder import cache
+from builder.build import BuildOptions, Built, build
+from builder.disk.allocation import allocated
+from builder.forms.image_file import manifest_of
+from builder.model.progress import Silent
+from builder.project import Project
+from builder.run import run
+from builder.sources.cache import sha256_of
+from tests.conftest import SHIPPED, copy_shipped
+from tests.planned import DEBIAN
+from tests.test_signatures import make_key
+from tests.workshop import flip
+
+pytestmark = pytest.mark.disk
+
+NODES = ("node-003", "node-004")
+Publish = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with compressed images of two nodes that need no secret."""
+    project = copy_shipped(tmp_path_factory.mktemp("project"))
+    shutil.copy(SHIPPED / "pimu.lock", project)
+    for node in NODES:
+        (project / f"profiles/nodes/{node}.yaml").write_text("role: worker\nk3s: null\n")
+    options = BuildOptions(output=project / "output", cache=cache.default_root(), base=DEBIAN, compression="zst")
+    build(Project(project), NODES, options, Silent())
+    return project
+
+
+@pytest.fixture
+def publish(folder: Path, command_line: Callable[..., int]) -> Publish:
+    return lambda to, *words: command_line("publish", str(to), *words, "--project", str(folder), "--quiet")
+
+
+def test_a_set_is_checked_with_the_tools_of_any_linux(
+    folder: Path, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path / "gpg", "publisher@example.org")
+    monkeypatch.setenv("GNUPGHOME", str(key.home))
+    to = tmp_path / "set"
+    assert publish(to, "--url", "https://example.org/set", "--sign", key.fingerprint) == 0
+
+    of_each = ("bmap", "img.zst", "manifest.json", "spdx.json")
+    names = {f"{node}.{suffix}" for node in NODES for suffix in of_each}
+    names |= {"SHA256SUMS", "SHA256SUMS.asc", "os_list.json", "set.intoto.jsonl"}
+    assert {path.name for path in to.iterdir()} == names
+    run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=to)
+    assert len((to / "SHA256SUMS").read_text().splitlines()) == len(names) - 2
+    run(["gpg", "--homedir", key.home, "--verify", to / "SHA256SUMS.asc", to / "SHA256SUMS"])
+
+    disk, manifest = tmp_path / "disk", manifest_of(to / "node-004.img.zst")
+    run(["bmaptool", "copy", "--bmap", to / "node-004.bmap", to / "node-004.img.zst", disk])
+    assert allocated(disk, manifest.layout) == manifest.image.allocated
+    listed = {entry["name"]: entry for entry in json.loads((to / "os_list.json").read_text())["os_list"]}
+    assert listed["node-004"]["url"] == "https://example.org/set/node-004.img.zst"
+    assert listed["node-004"]["image_download_sha256"] == sha256_of(to / "node-004.img.zst")
+    whole = run(["zstd", "-dc", to / "node-004.img.zst"]).stdout
+    assert listed["node-004"]["extract_size"] == len(whole)
+    told = json.loads((to / "set.intoto.jsonl").read_text())
+    assert {subject["name"] for subject in told["subject"]} == names - {
+        "SHA256SUMS",
+        "SHA256SUMS.asc",
+        "set.intoto.jsonl",
+    }
+
+    again = tmp_path / "again"
+    assert publish(again, "--url", "https://example.org/set") == 0
+    different = {path.name for path in again.iterdir() if sha256_of(path) != sha256_of(to / path.name)}
+    assert different == {"SHA256SUMS", "set.intoto.jsonl"}
+
+
+def test_an_image_with_a_secret_is_refused(
+    built: Built, publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(tmp_path / "set", "--output", str(built.image.parent)) == 3
+    said = capsys.readouterr().err
+    assert "node-003.img: holds secrets, and must not be published: file:profiles/access/k3s-agent-token" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_is_not_what_its_manifest_says_is_refused(
+    folder: Path, publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    shutil.copytree(folder / "output", output)
+    flip(output / "node-003.img.zst")
+    status = publish(tmp_path / "set", "node-003", "--output", str(output))
+    assert (status in (4, 8), "node-003.img.zst" in capsys.readouterr().err) == (True, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+@pytest.mark.parametrize(("words", "said"), [(("node-009",), "has no image of node-009"), ((), "is there already")])
+def test_what_cannot_be_a_new_set_is_said(
+    publish: Publish, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "set").mkdir()
+    assert publish(tmp_path / "set", *words) == 3
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "set").iterdir())
