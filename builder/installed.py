@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from builder.artifacts.packages import Installed, Kind, System, system_of
+from builder.artifacts.packages import Installed, Kind, System, guest_disk, system_of
 from builder.disk import ext4, mbr
 from builder.errors import BuildError
 from builder.guests.qcow2 import read_qcow2
@@ -37,12 +37,6 @@ def read_installed(image: Path, manifest: Manifest, folder: Path, guests: Mutabl
             guests[disk.sha256] = _guest(image, manifest, disk, work)
     guest = guests[disk.sha256] if disk is not None and disk.sha256 is not None else None
     return Installed(ext4.made_at(image, start), pi, guest)
-
-
-def guest_disk(manifest: Manifest) -> FileState | None:
-    """The guest's disk among the image's files."""
-    paths = [edit["path"] for edit in manifest.plan.get("edits", []) if edit.get("blob") == "guest-disk"]
-    return next((file for file in manifest.files if file.volume == "root" and file.path in paths), None)
 
 
 def _guest(image: Path, manifest: Manifest, disk: FileState, work: Path) -> System:

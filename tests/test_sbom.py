@@ -19,7 +19,7 @@ from builder.artifacts.spdx import sbom
 from builder.build import Built
 from builder.disk import ext4
 from builder.errors import BuildError
-from builder.installed import guest_disk, read_installed
+from builder.installed import read_installed
 from builder.model.lock import Deb
 from builder.model.manifest import FileState, Manifest
 from builder.run import run
@@ -104,18 +104,18 @@ def test_what_apk_has_comes_with_its_origin_and_licence() -> None:
     ("text", "said"),
     [
         ("", "nothing is installed"),
+        (APK.replace("\n\n", "\n"), "has no Package"),
         ("Package: x\nStatus: install ok installed\nVersion: 1\n", "x has no Architecture"),
         (
             "Package: x\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nSource: a b\n",
             "of the source 'a b'",
         ),
-        (APK, "P:musl"),
     ],
 )
 def test_a_damaged_database_is_named(text: str, said: str) -> None:
     with pytest.raises(BuildError, match=r"^status: is no database of packages: ") as caught:
         dpkg_packages(text, "status")
-    assert said in str(caught.value) or said == "P:musl"
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def alpine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 def sbom_of(image: Path, manifest: Manifest, folder: Path) -> bytes:
     installed = read_installed(image, manifest, folder, {})
     assert list(folder.iterdir()) == []
-    return sbom(manifest, installed, guest_disk(manifest))
+    return sbom(manifest, installed)
 
 
 def require_valid(text: bytes, folder: Path) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def test_a_built_image_has_what_its_lock_names_and_dpkg_lists(built: Built, mani
     found = [(one.name, one.version, one.architecture, one.source, one.source_version) for one in installed.pi.packages]
     assert sorted(listed) == sorted(" ".join(one) for one in found)
 
-    document = require_valid(sbom(manifest, installed, guest_disk(manifest), "a" * 64), tmp_path)
+    document = require_valid(sbom(manifest, installed, "a" * 64), tmp_path)
     assert [one["name"] for one in document["packages"] if "checksums" not in one] == []
     assert document["creationInfo"]["created"] == created(installed)
 

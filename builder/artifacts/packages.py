@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from builder.errors import BuildError
+from builder.model.manifest import FileState, Manifest
 
 Kind = Literal["deb", "apk"]
 
@@ -48,6 +49,12 @@ class Installed:
     epoch: int
     pi: System
     guest: System | None
+
+
+def guest_disk(manifest: Manifest) -> FileState | None:
+    """Which of an image's files is the disk of its guest."""
+    paths = [edit["path"] for edit in manifest.plan.get("edits", []) if edit.get("blob") == "guest-disk"]
+    return next((file for file in manifest.files if file.volume == "root" and file.path in paths), None)
 
 
 def system_of(kind: Kind, database: str, os_release: str, where: str) -> System:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import builder
-from builder.artifacts.packages import Installed, Package, System
+from builder.artifacts.packages import Installed, Package, System, guest_disk
 from builder.artifacts.purl import package_purl, quoted, vendor_of
 from builder.model.lock import Deb, LockedFile, LockedImage, Resolution, of_data
 from builder.model.manifest import FileState, Manifest
@@ -28,7 +28,7 @@ _SUPPLIERS = {
     "raspbian": "Organization: Raspbian",
     "alpine": "Organization: Alpine Linux",
 }
-_IMAGE, _GUEST_DISK = "SPDXRef-image", "SPDXRef-guest-disk"
+_DOCUMENT, _IMAGE, _GUEST_DISK = "SPDXRef-DOCUMENT", "SPDXRef-image", "SPDXRef-guest-disk"
 
 _LICENCES = frozenset(
     {
@@ -65,46 +65,53 @@ class _Lock:
         return self.debs.get((package.name, package.version, package.architecture))
 
 
-def sbom(manifest: Manifest, installed: Installed, guest_disk: FileState | None, image_sha256: str = "") -> bytes:
-    """NODE.spdx.json: the same bytes for the same image, whenever and wherever it is made. `guest_disk` is the file of
-    the image that `installed.guest` is in, `image_sha256` that of the raw image where somebody has hashed it.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An element of the document, `key`, and what it is to another one, as SPDX says it: `whole` `relation` `key`."""
+
+    key: str
+    data: dict[str, Any]
+    whole: str
+    relation: str
+
+
+def sbom(manifest: Manifest, installed: Installed, image_sha256: str = "") -> bytes:
+    """NODE.spdx.json: the same bytes for the same image, whenever and wherever it is made. `image_sha256` is that of
+    the raw image where somebody has hashed it.
 
     Raises ConfigurationError when the manifest's lock is damaged.
     """
-    lock = _Lock.of(manifest)
-    elements = {_IMAGE: _image(manifest, image_sha256)}
-    contained = {_IMAGE: [], _GUEST_DISK: []}  # type: dict[str, list[str]]
-    made_from: dict[str, str] = {}
-    for name, file in lock.files.items():
-        elements[_file_id(name)] = _locked_file(name, file)
-        contained[_IMAGE].append(_file_id(name))
-    elements |= (of_pi := dict(_packages("pi", installed.pi, lock)))
-    contained[_IMAGE] += of_pi
-    if installed.guest is not None and guest_disk is not None:
-        elements[_GUEST_DISK] = _guest_disk(guest_disk)
-        elements |= (of_guest := dict(_packages("guest", installed.guest, lock)))
-        contained[_IMAGE].append(_GUEST_DISK)
-        contained[_GUEST_DISK] += of_guest
-    for name, image in lock.images.items():
-        elements[_file_id(name)] = _locked_image(name, image)
-        made_from[_file_id(name)] = _GUEST_DISK if name.startswith("guest ") and _GUEST_DISK in elements else _IMAGE
-    relations = [("SPDXRef-DOCUMENT", "DESCRIBES", _IMAGE)]
-    relations += [(whole, "CONTAINS", part) for whole, parts in contained.items() for part in parts]
-    relations += [(made, "GENERATED_FROM", origin) for origin, made in made_from.items()]
+    parts = list(_parts(manifest, installed, image_sha256))
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
-        "SPDXID": "SPDXRef-DOCUMENT",
+        "SPDXID": _DOCUMENT,
         "name": f"{manifest.node}.img",
         "documentNamespace": f"https://pimu-build/spdx/{uuid.uuid5(_NAMESPACE, manifest.image.digest)}",
         "creationInfo": {"created": _time(installed.epoch), "creators": [f"Tool: pimu-build-{builder.__version__}"]},
-        "packages": [{"SPDXID": key, **elements[key]} for key in sorted(elements)],
+        "packages": sorted(({"SPDXID": part.key, **part.data} for part in parts), key=lambda one: str(one["SPDXID"])),
         "relationships": [
-            {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
-            for one, kind, other in sorted(relations)
+            {"spdxElementId": part.whole, "relationshipType": part.relation, "relatedSpdxElement": part.key}
+            for part in sorted(parts, key=lambda part: (part.whole, part.relation, part.key))
         ],
     }
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _parts(manifest: Manifest, installed: Installed, image_sha256: str) -> Iterator[_Part]:
+    lock, disk = _Lock.of(manifest), guest_disk(manifest)
+    yield _Part(_IMAGE, _image(manifest, image_sha256), _DOCUMENT, "DESCRIBES")
+    for name, file in lock.files.items():
+        yield _Part(_file_id(name), _locked_file(name, file), _IMAGE, "CONTAINS")
+    for key, data in _packages("pi", installed.pi, lock):
+        yield _Part(key, data, _IMAGE, "CONTAINS")
+    if disk is not None and installed.guest is not None:
+        yield _Part(_GUEST_DISK, _guest_disk(disk), _IMAGE, "CONTAINS")
+        for key, data in _packages("guest", installed.guest, lock):
+            yield _Part(key, data, _GUEST_DISK, "CONTAINS")
+    for name, image in lock.images.items():
+        made = _GUEST_DISK if name.startswith("guest ") and disk is not None else _IMAGE
+        yield _Part(_file_id(name), _locked_image(name, image), made, "GENERATED_FROM")
 
 
 def _packages(where: str, system: System, lock: _Lock) -> Iterator[tuple[str, dict[str, Any]]]:
