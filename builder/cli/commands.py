@@ -7,7 +7,7 @@ import os
 import click
 
 from builder import __version__
-from builder.cli import images, texts, upkeep
+from builder.cli import disks, images, texts, upkeep
 from builder.cli.group import NodeGroup
 
 
@@ -35,6 +35,8 @@ for _command in (
     images.render_command,
     images.verify_command,
     images.boot_command,
+    disks.flash_command,
+    disks.list_command,
     upkeep.doctor_command,
     upkeep.cache_group,
     upkeep.fetch_command,

@@ -15,6 +15,7 @@ from builder.artifacts.forms import Compression, manifest_of, raw
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
+    IMAGE,
     base_option,
     guest_option,
     json_option,
@@ -29,8 +30,6 @@ from builder.cli.group import (
 from builder.cli.terminal import Terminal
 from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
 from builder.store import Store
-
-IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("build")
