@@ -25,7 +25,7 @@ from builder.model.disks import BlockDevice, Content, Identity, Reason
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
 
-__all__ = ["DEFAULT_MAX_SIZE", "Listed", "Shown", "Wanted", "Written", "flash", "list_disks", "wanted_of"]
+__all__ = ["DEFAULT_MAX_SIZE", "Listed", "Shown", "Wanted", "Written", "flash", "list_disks", "same_disk", "wanted_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,30 @@ def flash(
     assert disk is not None
     progress.step("flash", f"compare {image.name} with its manifest")
     with raw_image(image, manifest) as source, opened(Path(target.path)) as device:
-        _same(disk.identity, device, path)
+        same_disk(disk.identity, device, path)
         content = _content(Path(target.path), device, manifest)
         _refuse([*guard.member_refusals(content), *guard.content_refusals(disk, content, wanted)], path)
         device.lock(str(path))
         confirm(_shown(disk, content))
-        _same(disk.identity, device, path)
+        same_disk(disk.identity, device, path)
         return _write(source, device, path, progress)
+
+
+def same_disk(shown: Identity, device: Device, path: Path) -> None:
+    """Names go from one disk to another when cables do. What is open stays what it is, so that is compared.
+
+    Raises FlashRefusedError.
+    """
+    try:
+        row = survey().find(device.number)
+        size, diskseq = device.size, device.diskseq
+    except OSError as gone:
+        raise FlashRefusedError(f"is gone: {gone.strerror}", where=str(path)) from gone
+    if row is None:
+        raise FlashRefusedError("is gone", where=str(path))
+    now, open_one = row.identity, replace(row.identity, size=size, diskseq=diskseq)
+    if different := dict.fromkeys((*guard.changed(shown, now), *guard.changed(shown, open_one))):
+        raise FlashRefusedError(f"is not the disk that was looked at: {'; '.join(different)}", where=str(path))
 
 
 def _write(source: Source, device: Device, path: Path, progress: Progress) -> Written:
@@ -117,20 +134,6 @@ def _shown(disk: BlockDevice, content: Content) -> Shown:
     record = content.record
     holds = record.describe() if record else guard.holdings(disk, content)
     return Shown(disk, holds, record.node if record and content.guest_bytes is not None else "")
-
-
-def _same(shown: Identity, device: Device, path: Path) -> None:
-    """Names go from one disk to another when cables do. What is open stays what it is, so that is compared."""
-    try:
-        row = survey().find(device.number)
-        size, diskseq = device.size, device.diskseq
-    except OSError as gone:
-        raise FlashRefusedError(f"is gone: {gone.strerror}", where=str(path)) from gone
-    if row is None:
-        raise FlashRefusedError("is gone", where=str(path))
-    now, open_one = row.identity, replace(row.identity, size=size, diskseq=diskseq)
-    if different := dict.fromkeys((*guard.changed(shown, now), *guard.changed(shown, open_one))):
-        raise FlashRefusedError(f"is not the disk that was looked at: {'; '.join(different)}", where=str(path))
 
 
 def _refuse(reasons: Sequence[Reason], path: Path) -> None:

@@ -184,10 +184,13 @@ def _verify_zeros(parts: Sequence[Extent], target: Target, advance: Advance, whe
 
 
 def _write_head(source: Source, target: Target, where: str) -> None:
+    """The block with the partition table comes last: without it, the rest is nothing that boots."""
     head = source.read(0, min(HEAD, source.size))
     buffer = _aligned(HEAD)
     buffer[: len(head)] = head
-    _write_all(target, 0, buffer[: len(head)])
+    _write_all(target, ALIGNMENT, buffer[ALIGNMENT : len(head)])
+    target.flush()
+    _write_all(target, 0, buffer[:ALIGNMENT])
     target.flush()
     target.forget_cache()
     if target.read(0, len(head)) != head:
