@@ -19,7 +19,7 @@ from builder.flash.content import content_of
 from builder.flash.device import Device, opened
 from builder.flash.guard import DEFAULT_MAX_SIZE, Wanted
 from builder.flash.source import Source, raw_image
-from builder.flash.survey import protect, survey, target_of
+from builder.flash.survey import look, protect, target_of
 from builder.flash.writer import Written, write_disk
 from builder.model.disks import BlockDevice, Content, Identity, Reason
 from builder.model.manifest import Manifest
@@ -48,7 +48,7 @@ class Shown:
 
 def list_disks() -> tuple[Listed, ...]:
     """Disks with a medium. Raises BuildError when they cannot be told."""
-    seen = survey()
+    seen = look()
     real = [disk for disk in seen.disks if disk.size and not disk.sysfs.virtual]
     return tuple(
         Listed(disk, guard.holdings(disk), tuple(guard.refusals(seen, target_of(Path(disk.path)), Wanted())))
@@ -83,7 +83,7 @@ def flash(
     Raises FlashRefusedError, and then nothing was written; VerifyMismatchError, BuildError.
     """
     progress.step("flash", f"look at {path}")
-    seen, target = survey(), target_of(path)
+    seen, target = look(), target_of(path)
     _refuse(guard.refusals(seen, target, wanted, protect(in_use, seen.disks)), path)
     disk = seen.find(target.number)
     assert disk is not None
@@ -104,7 +104,7 @@ def same_disk(shown: Identity, device: Device, path: Path) -> None:
     Raises FlashRefusedError.
     """
     try:
-        row = survey().find(device.number)
+        row = look().find(device.number)
         size, diskseq = device.size, device.diskseq
     except OSError as gone:
         raise FlashRefusedError(f"is gone: {gone.strerror}", where=str(path)) from gone

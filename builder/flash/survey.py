@@ -20,7 +20,7 @@ _BTRFS = Path("/sys/fs/btrfs")
 _MOUNTS = (Path("/proc/self/mountinfo"), Path("/proc/1/mountinfo"))
 
 
-def survey() -> Survey:
+def look() -> Survey:
     """One call of lsblk, and what it does not tell. Raises BuildError when any of it cannot be had."""
     aliases = _aliases()
     said = run(["lsblk", "--json", "--bytes", "--paths", "--tree", "--output", parse.COLUMNS], timeout=60)
@@ -49,7 +49,7 @@ def protect(things: Mapping[str, Path], disks: Sequence[BlockDevice]) -> tuple[P
     """Where these files and folders are; those that do not exist are nowhere."""
     mounts = {line.id: line for line in parse.mountinfo(_MOUNTS[0].read_text(errors="surrogateescape"))}
     return tuple(
-        Protected(what, os.path.realpath(path), _devices(mounts[_mount_id(path)], disks))
+        Protected(what, printable(os.path.realpath(path)), _devices(mounts[_mount_id(path)], disks))
         for what, path in things.items()
         if path.exists()
     )
@@ -67,7 +67,7 @@ def _sysfs(device: str, aliases: Mapping[str, Sequence[str]]) -> Sysfs:
         holders=tuple(sorted(entry.name for entry in holders.iterdir())) if holders.is_dir() else (),
         # NVMe with several paths is under virtual/, too, but not under virtual/block/.
         virtual=str(folder.resolve()).startswith("/sys/devices/virtual/block/"),
-        backing_file=printable(backing.read_text(errors="replace")) if backing.exists() else "",
+        backing_file=printable(backing.read_text(errors="replace").rstrip("\n")) if backing.exists() else "",
         diskseq=int(diskseq.read_text()) if diskseq.exists() else None,
         by_id=tuple(sorted(aliases.get(device, ()))),
     )
