@@ -29,7 +29,7 @@ def survey_of(case: dict[str, Any]) -> Survey:
     facts = {number: Sysfs(**_tuples(fact)) for number, fact in case.get("sysfs", {}).items()}
     disks = parse.lsblk(json.dumps(case["lsblk"]), lambda number: facts.get(number, Sysfs()))
     mounts = tuple(Mount(**_tuples(mount)) for mount in case["mounts"])
-    return Survey(disks, mounts, case["swaps"])
+    return Survey(disks, mounts, case["swaps"], case.get("writers", {}))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from builder.cli.terminal import Terminal
 from builder.errors import FlashRefusedError
 from builder.flash import DEFAULT_MAX_SIZE, Shown, flash, list_disks, wanted_of
 from builder.model.values import parse_size
+from builder.store import Store
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -68,6 +69,7 @@ def flash_command(
         manifest,
         device,
         wanted_of(manifest, max_size=max_size, overwrite_existing=overwrite_existing, expect_serial=expect_serial),
+        store=Store(cache.default_root()),
         in_use={
             "the image": image,
             "the folder of the image": image.absolute().parent,

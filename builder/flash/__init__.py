@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from builder.artifacts.forms import raw
 from builder.errors import FlashRefusedError
 from builder.flash import guard
 from builder.flash.content import content_of
@@ -24,6 +25,7 @@ from builder.flash.writer import Written, write_disk
 from builder.model.disks import BlockDevice, Content, Identity, Reason
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
+from builder.store import Store
 
 __all__ = ["DEFAULT_MAX_SIZE", "Listed", "Shown", "Wanted", "Written", "flash", "list_disks", "same_disk", "wanted_of"]
 
@@ -73,6 +75,7 @@ def flash(
     path: Path,
     wanted: Wanted,
     *,
+    store: Store,
     in_use: Mapping[str, Path],
     confirm: Callable[[Shown], None],
     progress: Progress,
@@ -80,7 +83,8 @@ def flash(
     """Write the image to the disk at `path`, unless anything speaks against it. `in_use` is by what they are the files
     and folders that this run stands on; `confirm` raises FlashRefusedError when the disk is not the one that is meant.
 
-    Raises FlashRefusedError, and then nothing was written; VerifyMismatchError, BuildError.
+    Raises FlashRefusedError, and then nothing was written; VerifyMismatchError, DownloadError when a compressed image
+    is damaged, BuildError.
     """
     progress.step("flash", f"look at {path}")
     seen, target = look(), target_of(path)
@@ -88,7 +92,11 @@ def flash(
     disk = seen.find(target.number)
     assert disk is not None
     progress.step("flash", f"compare {image.name} with its manifest")
-    with raw_image(image, manifest) as source, opened(Path(target.path)) as device:
+    with (
+        raw(image, manifest.image, store, progress) as unpacked,
+        raw_image(unpacked, manifest) as source,
+        opened(Path(target.path)) as device,
+    ):
         same_disk(disk.identity, device, path)
         content = _content(Path(target.path), device, manifest)
         _refuse([*guard.member_refusals(content), *guard.content_refusals(disk, content, wanted)], path)

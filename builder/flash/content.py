@@ -16,8 +16,9 @@ from builder.model.disks import Content, Record, printable
 from builder.run import run
 
 RECORD = "pimu-id.json"
+NODE = "/etc/pimu/node.conf"
 GUEST_DISK = "/var/lib/pimu/guest/disk.qcow2"
-_PARTITIONS = 2
+"""It comes to be at the first boot: a disk without it has never run a guest."""
 _MIB = 1024**2
 _SAMPLES, _SAMPLE = 256, 4096
 _LARGEST_RECORD = 65536
@@ -35,14 +36,15 @@ def content_of(path: Path, device: Device, boot_start: int) -> Content:
         partitions = mbr.read(path) if "dos" in signatures else ()
     except BuildError:
         partitions = ()
-    by_number = {partition.number: partition for partition in partitions}
-    start = by_number[1].start if 1 in by_number else boot_start
+    starts = {partition.number: partition.start for partition in partitions}
+    # A disk whose boot volume alone is left of us has become somebody else's.
+    ours = not starts or (2 in starts and _occupied(path, starts[2], NODE) is not None)
     return Content(
         signatures=signatures,
         blank=_is_blank(device),
-        record=_record(path, start),
-        extra_partitions=len(by_number.keys() - set(range(1, _PARTITIONS + 1))),
-        guest_bytes=_guest_bytes(path, by_number[2].start) if 2 in by_number else None,
+        record=_record(path, starts.get(1, boot_start)) if ours else None,
+        extra_partitions=len(starts.keys() - {1, 2}),
+        guest_bytes=_occupied(path, starts[2], GUEST_DISK) if 2 in starts else None,
     )
 
 
@@ -78,10 +80,10 @@ def _record(path: Path, start: int) -> Record | None:
         return Record.from_json(file.read()) if said.returncode == 0 else None
 
 
-def _guest_bytes(path: Path, start: int) -> int | None:
-    """What the guest's disk occupies: it comes to be at the first boot, so that a disk without it has never run."""
+def _occupied(path: Path, start: int, file: str) -> int | None:
+    """Bytes on the disk of a file of the ext4 volume at `start`; None when it is not there."""
     try:
-        said = run(["debugfs", "-R", f"stat {GUEST_DISK}", f"{path}?offset={start}"], check=False, timeout=_PATIENCE)
+        said = run(["debugfs", "-R", f"stat {file}", f"{path}?offset={start}"], check=False, timeout=_PATIENCE)
     except BuildError:
         return None
     blocks = re.search(r"\bBlockcount: (\d+)", said.text)

@@ -164,6 +164,8 @@ def _in_use(survey: Survey, device: BlockDevice) -> Iterator[Reason]:
             yield Reason("held", f"is in use: {on_it} is held by {holder}")
         for loop in (other for disk in survey.disks for other in disk.tree() if other.sysfs.backing_file == node.path):
             yield Reason("held", f"is in use: {on_it} is held by {loop.path}")
+        for process in survey.writers.get(node.number, ()):
+            yield Reason("held", f"is in use: {on_it} is open in {process}")
 
 
 def _carries(device: BlockDevice, protected: Sequence[Protected]) -> Iterator[Reason]:
@@ -214,6 +216,11 @@ def _unfit(survey: Survey, device: BlockDevice, wanted: Wanted) -> Iterator[Reas
 
 
 def _twins(device: BlockDevice, other: BlockDevice) -> bool:
-    """Cheap USB bridges all have one serial number. A disk's own boot partitions (eMMC) are read-only."""
+    """Cheap USB bridges all have one serial number. So do the boot partitions of an eMMC, which are read-only, and the
+    other slots of a card reader, which are empty."""
     same = device.serial and (device.serial, device.wwn) == (other.serial, other.wwn)
-    return bool(same) and other.number != device.number and other.type == "disk" and not other.read_only
+    return bool(same) and other.number != device.number and other.type == "disk" and _usable(other)
+
+
+def _usable(device: BlockDevice) -> bool:
+    return device.size > 0 and not device.read_only

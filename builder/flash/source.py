@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.disk import chunks
-from builder.errors import BuildError, VerifyMismatchError
+from builder.errors import VerifyMismatchError
 from builder.model.disks import Extent
-from builder.model.manifest import Manifest
+from builder.model.manifest import ImageFacts, Manifest
 
 ALIGNMENT = 4096
+_TABLES = 1024**2
 
 
 class Source(Protocol):
@@ -60,25 +61,34 @@ def raw_image(image: Path, manifest: Manifest) -> Iterator[RawImage]:
         size = os.fstat(file.fileno()).st_size
         if size != manifest.image.size or tuple(chunks.digests(opened)) != manifest.image.chunks:
             raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build the image again")
-        if size % 512:
-            raise BuildError(f"has {size} bytes, which are no whole sectors", where=str(image))
-        extents = extents_of(file.fileno(), size)
-        yield RawImage(size, extents, gaps(extents, size), file.fileno())
+        extents = extents_of(manifest.image)
+        yield RawImage(size, extents, zeros_between(extents, manifest), file.fileno())
 
 
-def extents_of(image: int, size: int) -> tuple[Extent, ...]:
-    """What of the open image has to be on the disk: all that is not a hole, and the first MiB."""
-    return merged([(0, min(size, 1024**2)), *chunks.data_extents(image, size)], size)
+def extents_of(facts: ImageFacts) -> tuple[Extent, ...]:
+    """What of an image has to be on the disk: what its filesystems have allocated, and the first MiB."""
+    return merged([(0, _TABLES), *facts.allocated], facts.size)
+
+
+def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent, ...]:
+    """What of the rest may not keep what it has: all that is in no partition. Of its own free blocks a filesystem
+    believes nothing."""
+    layout, size = manifest.layout, manifest.image.size
+    volumes = [
+        (layout.boot_start, layout.boot_start + layout.boot_size),
+        (layout.root_start, layout.root_start + layout.root_size),
+    ]
+    return gaps(merged([*extents, *volumes], size), size)
 
 
 def merged(extents: Sequence[Extent], size: int) -> tuple[Extent, ...]:
-    """The same bytes and no hole smaller than a block: in order, aligned, apart."""
+    """The same bytes in whole blocks: in order, apart, none beyond `size`."""
     result: list[Extent] = []
     for first, last in sorted(extents):
         start, end = first // ALIGNMENT * ALIGNMENT, min(size, -(-last // ALIGNMENT) * ALIGNMENT)
         if result and start <= result[-1][1]:
             result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
+        elif start < end:
             result.append((start, end))
     return tuple(result)
 

@@ -30,6 +30,7 @@ def look() -> Survey:
         disks=disks,
         mounts=tuple(_mounts(disks)),
         swaps={_number_of(path): printable(path) for path in parse.swaps(swaps.read_text())} if swaps.exists() else {},
+        writers=_writers(),
     )
 
 
@@ -90,6 +91,26 @@ def _mounts(disks: Sequence[BlockDevice]) -> Iterator[Mount]:
                 if mount not in seen:
                     seen.add(mount)
                     yield mount
+
+
+def _writers() -> dict[str, tuple[str, ...]]:
+    """A virtual machine, or a dd that somebody else has begun: neither asks the kernel for a disk of its own. Of other
+    users' processes root alone is told."""
+    found: dict[str, set[str]] = {}
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+            if not str(descriptor.readlink()).startswith("/dev/"):
+                continue
+            status, folder = descriptor.stat(), descriptor.parents[1]
+            if stat.S_ISBLK(status.st_mode) and _writes(folder / "fdinfo" / descriptor.name):
+                name = f"{(folder / 'comm').read_text(errors='replace').strip()} (process {folder.name})"
+                found.setdefault(number(status.st_rdev), set()).add(printable(name))
+    return {device: tuple(sorted(names)) for device, names in found.items()}
+
+
+def _writes(fdinfo: Path) -> bool:
+    flags = next(line.split()[1] for line in fdinfo.read_text().splitlines() if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _devices(line: parse.MountLine, disks: Sequence[BlockDevice]) -> tuple[str, ...]:

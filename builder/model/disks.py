@@ -94,11 +94,13 @@ class Protected:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All block devices at one moment. `swaps` is by device number what /proc/swaps calls it."""
+    """All block devices at one moment. By device number, `swaps` is what /proc/swaps calls it, and `writers` are the
+    processes that have it open for writing."""
 
     disks: tuple[BlockDevice, ...]
     mounts: tuple[Mount, ...] = ()
     swaps: Mapping[str, str] = field(default_factory=dict)
+    writers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def find(self, number: str) -> BlockDevice | None:
         return next((device for disk in self.disks for device in disk.tree() if device.number == number), None)
