@@ -449,6 +449,12 @@ class TestIdentity:
         assert guard.changed(identity, replace(identity, **{field: value}))  # type: ignore[arg-type]
         assert not guard.changed(identity, identity)
 
+    @pytest.mark.parametrize("trait", ["size", "diskseq"])
+    def test_the_open_device_is_asked_itself(self, trait: str, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Device, trait, property(lambda _: 512))
+        with opened(disk) as device, pytest.raises(FlashRefusedError, match="and is 512"):
+            same_disk(looked_at(disk).identity, device, disk)
+
     def test_the_open_device_tells_its_own_size(self, disk: Path) -> None:
         with opened(disk) as device:
             assert (device.size, device.number) == (DISK, looked_at(disk).number)
