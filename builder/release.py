@@ -25,7 +25,7 @@ from builder.disk.chunks import digests
 from builder.errors import ConfigurationError, VerifyMismatchError
 from builder.forms.block_map import block_map
 from builder.forms.image_file import FORMS, manifest_of, raw
-from builder.installed import guest_disk, read_installed
+from builder.installed import read_installed
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
 from builder.revision import revision_of
@@ -103,7 +103,7 @@ def _with_papers(
             sha256 = sha256_of(whole)
             installed = read_installed(whole, manifest, fresh, guests)
             (fresh / f"{node}.bmap").write_text(block_map(whole, manifest.image))
-        (fresh / f"{node}.spdx.json").write_bytes(sbom(manifest, installed, guest_disk(manifest), sha256))
+        (fresh / f"{node}.spdx.json").write_bytes(sbom(manifest, installed, sha256))
         (fresh / f"{node}.manifest.json").write_text(manifest.to_json())
         shutil.copyfile(image, fresh / image.name)
         packed = fresh / image.name

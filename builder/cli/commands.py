@@ -7,7 +7,7 @@ import os
 import click
 
 from builder import __version__
-from builder.cli import images, papers, texts, upkeep
+from builder.cli import disks, images, papers, texts, upkeep
 from builder.cli.group import NodeGroup
 
 
@@ -35,6 +35,8 @@ for _command in (
     images.render_command,
     images.verify_command,
     images.boot_command,
+    disks.flash_command,
+    disks.list_command,
     papers.diff_command,
     papers.export_command,
     papers.publish_command,

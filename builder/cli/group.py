@@ -17,6 +17,8 @@ _IMPLIED = "builder.cli.implied"
 _OWN_OPTIONS = ("--help", "-h", "--version")
 _ALIKE = 0.75
 
+IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -14,6 +14,7 @@ from builder import boot, cache, plan, render, verify
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
+    IMAGE,
     base_option,
     guest_option,
     json_option,
@@ -29,8 +30,6 @@ from builder.cli.terminal import Terminal
 from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
 from builder.forms.image_file import Compression, manifest_of, raw
 from builder.store import Store
-
-IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("build")

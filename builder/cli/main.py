@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, terminal)
     except (KeyboardInterrupt, _Stopped) as stopped:
         kill_all()
-        terminal.error("interrupted; nothing half made is left, and a further run goes on from here")
+        left = getattr(stopped, "__notes__", None) or ["nothing half made is left, and a further run goes on from here"]
+        terminal.error(f"interrupted; {'; '.join(left)}")
         return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
     finally:
         terminal.close()
@@ -82,7 +83,8 @@ def _failed(error: Exception, terminal: Terminal) -> int:
             name = f"{error.filename}: " if error.filename else ""
             text = f"{name}{reason}{_where_to_look(terminal)}"
         case _:
-            text = f"internal error: {type(error).__name__}: {error}{_where_to_look(terminal)}"
+            said = "; ".join((str(error), *getattr(error, "__notes__", ())))
+            text = f"internal error: {type(error).__name__}: {said}{_where_to_look(terminal)}"
     terminal.error(text, error)
     return status
 

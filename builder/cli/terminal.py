@@ -81,6 +81,11 @@ class Terminal:
         answer: str = click.prompt(what, hide_input=True, err=True)
         return answer
 
+    def ask_openly(self, what: str) -> str:
+        """For what may be seen while it is typed; an empty answer is one."""
+        answer: str = click.prompt(what, default="", show_default=False, err=True)
+        return answer.strip()
+
     def error(self, text: str, error: BaseException | None = None) -> None:
         if error is not None and self.verbose:
             self.line("".join(traceback.format_exception(error)).rstrip())

@@ -39,6 +39,7 @@ Examples:
   pimu-build render node-003 --role worker what its guest's seed disk holds, for use by hand
   pimu-build verify output/node-003.img    prove the image by its manifest
   pimu-build boot output/node-003.img      its console, on an emulated Pi
+  pimu-build flash output/node-003.img /dev/sdX
   pimu-build diff old.img output/node-003.img
   pimu-build export dnsmasq                what the router wants to know
 
@@ -95,12 +96,10 @@ def built_text(built: Built, project: Path) -> str:
     ]
     if settings.guest != "none":
         lines.append(f"  guest     {settings.guest_hostname}  {identity.guest_mac}")
-    unpack = {".zst": "zstd", ".xz": "xz"}.get(built.image.suffix)
-    source = f"{unpack} -dc {built.image} | sudo dd iflag=fullblock" if unpack else f"sudo dd if={built.image}"
-    flash = f"{source} of=/dev/sdX bs=4M conv=fsync status=progress"
+    flash = f"sudo .venv/bin/pimu-build flash {built.image} /dev/sdX"
     lines += [
         f"  log in    ssh {with_key}{settings.user.name}@{settings.hostname}",
-        f"  flash     {flash}    # sdX: the SSD (lsblk), all on it is lost",
+        f"  flash     {flash}    # sdX: the SSD (pimu-build list-disks)",
     ]
     return "\n".join(lines)
 

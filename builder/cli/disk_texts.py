@@ -1,0 +1,104 @@
+"""Disks as text for people and as plain data for JSON. Pure: values in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from builder.cli.texts import size
+from builder.flash import Listed, Shown, Written
+from builder.model.disks import BlockDevice
+
+FLASHING = """\b
+Examples:
+  pimu-build list-disks                              which one is the SSD?
+  sudo pimu-build flash output/node-003.img /dev/sdX
+  sudo pimu-build flash output/node-003.img /dev/disk/by-id/usb-... --expect-serial S5SXNS0R
+  sudo pimu-build flash output/node-003.img /dev/sdX --overwrite-existing    a used SSD
+
+\b
+A disk without a serial number is known by its WWN, or by its size in bytes.
+Until the last moment the disk does not boot: interrupted, it is to be flashed again.
+"""
+
+_DISK = "{:<14}{:>9}  {:<28}{:<24}{}"
+
+
+def decimal(count: int) -> str:
+    """As on the label of a disk, which counts by the thousand."""
+    return f"{count / 1000**4:.1f} TB" if count >= 1000**4 else f"{count / 1000**3:.1f} GB"
+
+
+def disks_lines(disks: Iterable[Listed]) -> Iterator[str]:
+    for number, disk in enumerate(disks):
+        if number == 0:
+            yield _DISK.format("DISK", "SIZE", "MODEL", "SERIAL", "BUS").rstrip()
+        device = disk.device
+        row = (device.path, decimal(device.size), device.name or "-", device.serial or "-", device.transport or "-")
+        yield _DISK.format(*row)
+        for reason in disk.reasons:
+            yield f"  no: it {reason.text}"
+        if disk.reasons:
+            continue
+        yield f"  could be, with --overwrite-existing: it holds {disk.holds}" if disk.holds else "  could be flashed"
+
+
+def disks_data(disks: Iterable[Listed]) -> list[dict[str, Any]]:
+    return [
+        {
+            **_device_data(disk.device),
+            "removable": disk.device.removable,
+            "read_only": disk.device.read_only,
+            "holds": disk.holds or None,
+            "refused": [{"kind": reason.kind, "text": f"it {reason.text}"} for reason in disk.reasons],
+        }
+        for disk in disks
+    ]
+
+
+def shown_text(shown: Shown, node: str) -> str:
+    device, identity = shown.device, shown.device.identity
+    rows = (
+        ("disk", device.path),
+        ("model", device.name or "unknown"),
+        ("serial", device.serial or f"none; its {identity.password_name} stands for it: {identity.password}"),
+        ("size", f"{decimal(device.size)} ({device.size} bytes)"),
+        ("bus", device.transport or "unknown"),
+        ("holds", shown.holds or "nothing"),
+        ("becomes", f"the disk of {node}; what it holds now is lost"),
+    )
+    return "\n".join(f"  {name:<10}{value}" for name, value in rows)
+
+
+def written_text(device: Path, node: str, written: Written) -> str:
+    rate = written.data / max(written.writing, 1e-3)
+    return (
+        f"{device}  is the disk of {node}: {size(written.data)} written in {written.writing:.1f} s "
+        f"({size(rate)}/s), read back in {written.verifying:.1f} s"
+    )
+
+
+def written_data(image: Path, device: Path, node: str, written: Written) -> dict[str, Any]:
+    return {
+        "node": node,
+        "image": str(image),
+        "device": str(device),
+        "bytes_written": written.data,
+        "bytes_zeroed": written.zeros,
+        "seconds_writing": round(written.writing, 3),
+        "seconds_verifying": round(written.verifying, 3),
+    }
+
+
+def _device_data(device: BlockDevice) -> dict[str, Any]:
+    return {
+        "path": device.path,
+        "by_id": list(device.sysfs.by_id),
+        "model": device.name or None,
+        "serial": device.serial or None,
+        "wwn": device.wwn or None,
+        "size": device.size,
+        "transport": device.transport or None,
+        "expect_serial": device.identity.password,
+    }

@@ -1,0 +1,90 @@
+"""What is on a disk, by its own bytes. lsblk has it from udev, which may not run, may not have looked again, or may
+not know what it saw: then a full disk would look blank."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.disk import mbr
+from builder.errors import BuildError
+from builder.flash.device import Device
+from builder.model.disks import Content, Record, printable
+from builder.run import run
+
+RECORD = "pimu-id.json"
+NODE = "/etc/pimu/node.conf"
+GUEST_DISK = "/var/lib/pimu/guest/disk.qcow2"
+"""It comes to be at the first boot: a disk without it has never run a guest."""
+_MIB = 1024**2
+_SAMPLES, _SAMPLE = 256, 4096
+_LARGEST_RECORD = 65536
+_PATIENCE = 60  # seconds
+
+
+def content_of(path: Path, device: Device, boot_start: int) -> Content:
+    """`path` is the device that is open. `boot_start` is where the boot volume of a disk of ours is, in bytes: one
+    whose flashing was interrupted has no table that says so.
+
+    Raises BuildError when it cannot be read.
+    """
+    signatures = _signatures(path)
+    try:
+        partitions = mbr.read(path) if "dos" in signatures else ()
+    except BuildError:
+        partitions = ()
+    starts = {partition.number: partition.start for partition in partitions}
+    # A disk whose boot volume alone is left of us has become somebody else's.
+    ours = not starts or (2 in starts and _occupied(path, starts[2], NODE) is not None)
+    return Content(
+        signatures=signatures,
+        blank=_is_blank(device),
+        record=_record(path, starts.get(1, boot_start)) if ours else None,
+        extra_partitions=len(starts.keys() - {1, 2}),
+        guest_bytes=_occupied(path, starts[2], GUEST_DISK) if 2 in starts else None,
+    )
+
+
+def _signatures(path: Path) -> tuple[str, ...]:
+    said = run(["wipefs", "--no-act", "--json", path], timeout=_PATIENCE).text.strip()
+    rows = json.loads(said, strict=False)["signatures"] if said else []  # nothing at all, for nothing
+    return tuple(dict.fromkeys(printable(row["type"]) for row in rows))
+
+
+def _is_blank(device: Device) -> bool:
+    """Both ends and samples from between are all zeros, or all ones, as erased flash reads."""
+    return not any(piece.strip(piece[:1]) or piece[:1] not in (b"\0", b"\xff") for piece in _samples(device))
+
+
+def _samples(device: Device) -> Iterator[bytes]:
+    size = device.size
+    yield device.read(0, _MIB)
+    for number in range(1, _SAMPLES):
+        yield device.read(size * number // _SAMPLES // _SAMPLE * _SAMPLE, _SAMPLE)
+    last = max(0, size - _MIB)
+    yield device.read(last, size - last)
+
+
+def _record(path: Path, start: int) -> Record | None:
+    """A stranger's FAT may be broken on purpose: the file is bounded, and so is the time."""
+    with tempfile.TemporaryFile() as file:
+        bounded = ["prlimit", f"--fsize={_LARGEST_RECORD}", "mtype", "-i", f"{path}@@{start}", f"::/{RECORD}"]
+        try:
+            said = run(bounded, stdout=file, check=False, timeout=_PATIENCE)
+        except BuildError:
+            return None
+        file.seek(0)
+        return Record.from_json(file.read()) if said.returncode == 0 else None
+
+
+def _occupied(path: Path, start: int, file: str) -> int | None:
+    """Bytes on the disk of a file of the ext4 volume at `start`; None when it is not there."""
+    try:
+        said = run(["debugfs", "-R", f"stat {file}", f"{path}?offset={start}"], check=False, timeout=_PATIENCE)
+    except BuildError:
+        return None
+    blocks = re.search(r"\bBlockcount: (\d+)", said.text)
+    return int(blocks[1]) * 512 if blocks else None

@@ -1,0 +1,137 @@
+"""A block device that nobody else has: opened exclusively or not at all.
+
+Numbers of ioctl(2) are those of linux/fs.h, the same on all architectures that have 64-bit `size_t`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.errors import FlashRefusedError
+from builder.flash.survey import number
+
+_BLKRRPART, _BLKFLSBUF, _BLKZEROOUT = 0x125F, 0x1261, 0x127F
+_BLKGETSIZE64, _BLKGETDISKSEQ = 0x80081272, 0x80081280
+_ZEROS_AT_ONCE = 4 * 1024**2
+_REREAD_TRIES, _REREAD_PAUSE = 10, 0.2
+
+_REFUSED = {
+    errno.EBUSY: ("is in use: the kernel has given it to somebody else (mounted elsewhere, LVM, RAID, swap?)", ""),
+    errno.EACCES: ("may not be written by you", "run it as root: sudo"),
+    errno.EPERM: ("may not be written by you", "run it as root: sudo"),
+    errno.EROFS: ("is read-only", ""),
+    errno.ENOMEDIUM: ("has no medium in it", ""),
+}
+
+
+class Device:
+    """Implements `writer.Target`. `direct`: reads and writes pass by the page cache."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = mmap.mmap(-1, _ZEROS_AT_ONCE)  # page-aligned, as direct I/O wants it
+        self._zeros = mmap.mmap(-1, _ZEROS_AT_ONCE)
+        self.direct = False
+
+    @property
+    def number(self) -> str:
+        return number(os.fstat(self._descriptor).st_rdev)
+
+    @property
+    def size(self) -> int:
+        return int.from_bytes(self._ask(_BLKGETSIZE64), "little")
+
+    @property
+    def diskseq(self) -> int | None:
+        """None before Linux 5.15."""
+        try:
+            return int.from_bytes(self._ask(_BLKGETDISKSEQ), "little")
+        except OSError as unknown:
+            if unknown.errno in (errno.ENOTTY, errno.EINVAL):
+                return None
+            raise
+
+    def lock(self, where: str) -> None:
+        """systemd.io/BLOCK_DEVICE_LOCKING: keeps udev from probing while it changes. Raises FlashRefusedError."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FlashRefusedError("is in use: another program has locked it", where=where) from None
+
+    def pass_the_cache(self) -> None:
+        """Direct I/O, where the device has it. Where it has not, `read` drops the cache first."""
+        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+            self.direct = True
+
+    def write(self, offset: int, data: memoryview) -> int:
+        return os.pwritev(self._descriptor, [data], offset)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """What the medium has, at most 4 MiB of it; less at the device's end."""
+        if not self.direct:
+            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+        got = os.preadv(self._descriptor, [memoryview(self._buffer)[:length]], offset)
+        return self._buffer[:got]
+
+    def zero(self, offset: int, length: int) -> None:
+        """By the device itself where it can: unlike a discard, this reads back as zeros."""
+        try:
+            fcntl.ioctl(self._descriptor, _BLKZEROOUT, struct.pack("QQ", offset, length))
+        except OSError:
+            self._write_zeros(offset, length)
+
+    def _write_zeros(self, offset: int, length: int) -> None:
+        end = offset + length
+        while offset < end:
+            offset += os.pwritev(self._descriptor, [memoryview(self._zeros)[: end - offset]], offset)
+
+    def flush(self) -> None:
+        os.fsync(self._descriptor)
+
+    def forget_cache(self) -> None:
+        with contextlib.suppress(OSError):  # for root; what is dirty has been flushed
+            fcntl.ioctl(self._descriptor, _BLKFLSBUF)
+
+    def reread_table(self) -> bool:
+        """Whether the kernel knows the new partitions. It does not while udev looks at an old one, for a moment."""
+        for _ in range(_REREAD_TRIES):
+            try:
+                fcntl.ioctl(self._descriptor, _BLKRRPART)
+            except OSError as refused:
+                if refused.errno != errno.EBUSY:
+                    return False
+                time.sleep(_REREAD_PAUSE)
+            else:
+                return True
+        return False
+
+    def _ask(self, request: int) -> bytes:
+        return fcntl.ioctl(self._descriptor, request, bytes(8))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Device]:
+    """O_EXCL without a way around it: the kernel refuses what is mounted or held, in whatever namespace.
+
+    Raises FlashRefusedError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as refused:
+        text, hint = _REFUSED.get(refused.errno or 0, (f"cannot be opened: {refused.strerror}", ""))
+        raise FlashRefusedError(text, where=str(path), hint=hint) from refused
+    try:
+        yield Device(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,156 @@
+"""The door to what the kernel knows of block devices. It looks at everything: a disk that is safe to overwrite is one
+that nothing else stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from builder.flash import parse
+from builder.model.disks import BlockDevice, Mount, Protected, Survey, Sysfs, Target, printable
+from builder.run import run
+
+_BY_NUMBER = Path("/sys/dev/block")
+_BY_ID = Path("/dev/disk/by-id")
+_BTRFS = Path("/sys/fs/btrfs")
+# A disk that another mount namespace has mounted is in use too; init's is the one of the desktop.
+_MOUNTS = (Path("/proc/self/mountinfo"), Path("/proc/1/mountinfo"))
+
+
+def look() -> Survey:
+    """One call of lsblk, and what it does not tell. Raises BuildError when any of it cannot be had."""
+    aliases = _aliases()
+    said = run(["lsblk", "--json", "--bytes", "--paths", "--tree", "--output", parse.COLUMNS], timeout=60)
+    disks = parse.lsblk(said.text, lambda number: _sysfs(number, aliases))
+    swaps = Path("/proc/swaps")
+    return Survey(
+        disks=disks,
+        mounts=tuple(_mounts(disks)),
+        swaps={_number_of(path): printable(path) for path in parse.swaps(swaps.read_text())} if swaps.exists() else {},
+        writers=_writers(),
+    )
+
+
+def target_of(path: Path) -> Target:
+    """Follows a link (by-id) to its end, once: what is opened later is what was looked at."""
+    real = Path(os.path.realpath(path))
+    try:
+        status = real.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Target(str(path), "absent")
+    if not stat.S_ISBLK(status.st_mode):
+        return Target(str(path), "other")
+    return Target(str(real), "block", number(status.st_rdev))
+
+
+def protect(things: Mapping[str, Path], disks: Sequence[BlockDevice]) -> tuple[Protected, ...]:
+    """Where these files and folders are; those that do not exist are nowhere."""
+    mounts = {line.id: line for line in parse.mountinfo(_MOUNTS[0].read_text(errors="surrogateescape"))}
+    return tuple(
+        Protected(what, printable(os.path.realpath(path)), _devices(mounts[_mount_id(path)], disks))
+        for what, path in things.items()
+        if path.exists()
+    )
+
+
+def number(device: int) -> str:
+    """`major:minor` of a st_rdev or st_dev."""
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def _sysfs(device: str, aliases: Mapping[str, Sequence[str]]) -> Sysfs:
+    folder = _BY_NUMBER / device
+    holders, diskseq, backing = folder / "holders", folder / "diskseq", folder / "loop/backing_file"
+    return Sysfs(
+        holders=tuple(sorted(entry.name for entry in holders.iterdir())) if holders.is_dir() else (),
+        # NVMe with several paths is under virtual/, too, but not under virtual/block/.
+        virtual=str(folder.resolve()).startswith("/sys/devices/virtual/block/"),
+        backing_file=printable(backing.read_text(errors="replace").rstrip("\n")) if backing.exists() else "",
+        diskseq=int(diskseq.read_text()) if diskseq.exists() else None,
+        by_id=tuple(sorted(aliases.get(device, ()))),
+    )
+
+
+def _aliases() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for link in _BY_ID.iterdir() if _BY_ID.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # udev is at work
+            found.setdefault(number(link.stat().st_rdev), []).append(printable(link.name))
+    return found
+
+
+def _mounts(disks: Sequence[BlockDevice]) -> Iterator[Mount]:
+    seen = set()
+    for file in _MOUNTS:
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            for line in parse.mountinfo(file.read_text(errors="surrogateescape")):
+                mount = Mount(printable(line.target), line.filesystem, _devices(line, disks))
+                if mount not in seen:
+                    seen.add(mount)
+                    yield mount
+
+
+def _writers() -> dict[str, tuple[str, ...]]:
+    """A virtual machine, or a dd that somebody else has begun: neither asks the kernel for a disk of its own. Of other
+    users' processes root alone is told."""
+    found: dict[str, set[str]] = {}
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+            if not str(descriptor.readlink()).startswith("/dev/"):
+                continue
+            status, folder = descriptor.stat(), descriptor.parents[1]
+            if stat.S_ISBLK(status.st_mode) and _writes(folder / "fdinfo" / descriptor.name):
+                name = f"{(folder / 'comm').read_text(errors='replace').strip()} (process {folder.name})"
+                found.setdefault(number(status.st_rdev), set()).add(printable(name))
+    return {device: tuple(sorted(names)) for device, names in found.items()}
+
+
+def _writes(fdinfo: Path) -> bool:
+    flags = next(line.split()[1] for line in fdinfo.read_text().splitlines() if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _devices(line: parse.MountLine, disks: Sequence[BlockDevice]) -> tuple[str, ...]:
+    """btrfs shows a number that is no device's, and a pool of zfs only its name."""
+    if line.filesystem == "btrfs":
+        return _btrfs_members(line.source)
+    if line.filesystem == "zfs":
+        pool = line.source.partition("/")[0]
+        everything = (device for disk in disks for device in disk.tree())
+        return tuple(
+            device.number for device in everything if (device.filesystem, device.label) == ("zfs_member", pool)
+        )
+    return () if line.number.startswith("0:") else (line.number,)
+
+
+def _btrfs_members(source: str) -> tuple[str, ...]:
+    """Of the mounted filesystem that this device belongs to; of all, should it not be among them."""
+    groups = [
+        {(device / "dev").read_text().strip() for device in folder.iterdir()} for folder in _BTRFS.glob("*/devices")
+    ]
+    known = _number_of(source)
+    numbers = [group for group in groups if known in group] or [*groups, {known}]
+    return tuple(sorted(set().union(*numbers) - {""}))
+
+
+def _number_of(path: str) -> str:
+    """Of a device its number; of a swap file the number of the disk that it is on. Empty when it is out of sight, in a
+    container for example: then the exclusive open alone stands in the way."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ""
+    return number(status.st_rdev if stat.S_ISBLK(status.st_mode) else status.st_dev)
+
+
+def _mount_id(path: Path) -> int:
+    """proc_pid_fdinfo(5): exact also where st_dev is not, as on btrfs."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    finally:
+        os.close(descriptor)
+    return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
