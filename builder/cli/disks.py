@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from builder import cache
-from builder.artifacts.forms import manifest_of
 from builder.cli import disk_texts
 from builder.cli.group import IMAGE, json_option, project_option, verbosity_options
 from builder.cli.terminal import Terminal
 from builder.errors import FlashRefusedError
 from builder.flash import DEFAULT_MAX_SIZE, Shown, flash, list_disks, wanted_of
+from builder.forms.image_file import manifest_of
 from builder.model.values import parse_size
 from builder.store import Store
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.artifacts.forms import raw
 from builder.errors import FlashRefusedError
 from builder.flash import guard
 from builder.flash.content import content_of
@@ -22,6 +21,7 @@ from builder.flash.guard import DEFAULT_MAX_SIZE, Wanted
 from builder.flash.source import Source, raw_image
 from builder.flash.survey import look, protect, target_of
 from builder.flash.writer import Written, write_disk
+from builder.forms.image_file import raw
 from builder.model.disks import BlockDevice, Content, Identity, Reason
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
