@@ -96,7 +96,7 @@ def test_every_helper_of_every_release_gets_its_words_and_asks_nothing(
     assert made.call("setup-disk").variables == {
         "ERASE_DISKS": "/dev/vda",
         "BOOTLOADER": "syslinux",
-        "KERNELOPTS": "console=tty0 console=ttyS0,115200 quiet",
+        "KERNELOPTS": "console=tty0 console=ttyS0,115200",
     }
 
 

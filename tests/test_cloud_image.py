@@ -66,7 +66,7 @@ def test_it_is_grown_and_made_ready(published: Path, parts: tuple[GuestDisk, Gue
     assert run(["e2fsck", "-fn", raw], check=False).returncode == 0
     texts = ["boot/extlinux.conf", "etc/fstab", "etc/shadow", "etc/inittab"]
     extlinux, fstab, shadow, inittab = (content.decode() for content in ext4.read_files(raw, 0, texts, tmp_path))
-    assert "APPEND root=LABEL=/ modules=ext4 quiet console=ttyS0,115200\n" in extlinux
+    assert "APPEND root=LABEL=/ modules=ext4 console=ttyS0,115200\n" in extlinux
     assert fstab.startswith("LABEL=/ / ext4 rw,noatime,discard,noinit_itable 1 1\n")
     assert shadow.startswith("root:*:")
     assert "\nttyS0::respawn:" in inittab

@@ -52,6 +52,9 @@ def _adapted(context: Context, source: InstallerSource | CloudImageSource) -> It
     if isinstance(source, CloudImageSource):
         serial = Substitute(r"^(\s*APPEND\s(?!.*console=ttyS0).*)$", r"\1 console=ttyS0,115200", optional=True)
         yield context.patch("/boot/extlinux.conf", serial, key="guest")
+        # The Pi keeps what the guest says on its serial line, for whoever asks why it does not come.
+        telling = Substitute(r"^(\s*APPEND\s.*?)\s+quiet\b(.*)$", r"\1\2", optional=True)
+        yield context.patch("/boot/extlinux.conf", telling, key="guest")
 
 
 def _installer(context: Context, guest: Guest, template: OverlayFile | None) -> Iterator[Edit]:
