@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 
 from builder import cache
-from tests.bench import bakes, downloads, images, memory, nodes
+from tests.bench import bakes, compression, downloads, images, memory, nodes
 from tests.bench.measure import say, table
 
 SUBJECTS = {
     "nodes": nodes.rows,
+    "compression": compression.rows,
     "memory": memory.rows,
     "downloads": downloads.rows,
     "images": images.rows,
