@@ -85,11 +85,11 @@ def _side(path: Path) -> differences.Side:
 def export_command(
     ctx: click.Context, /, *, form: machines.Format, nodes: tuple[str, ...], role: str | None, project: Path
 ) -> None:
-    """Print every node's and guest's name, MAC address and address, for the router.
+    """Print names, MAC addresses and addresses for the router.
 
-    Names give MAC addresses, so a router can know the machines before there are any: `hosts` for /etc/hosts, `dnsmasq`
-    for reservations in /etc/dnsmasq.d, `json` for all others. Without a NODE, those of profiles/nodes/; --role is for
-    nodes whose file names none, and for those without a file.
+    Of every node and its guest. Names give MAC addresses, so a router can know the machines before there are any:
+    `hosts` for /etc/hosts, `dnsmasq` for reservations in /etc/dnsmasq.d, `json` for all others. Without a NODE, those
+    of profiles/nodes/; --role is for nodes whose file names none, and for those without a file.
     """
     found = fleet(open_project(ctx, project), nodes, role)
     click.echo(machines.TEXTS[form](found), nl=False)
