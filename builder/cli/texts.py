@@ -26,7 +26,7 @@ EXIT_CODES = (
     (4, "download or verification of something fetched"),
     (5, "a tool is missing; `doctor` says which"),
     (6, "busy: another build has what this one needs"),
-    (7, "flashing was refused"),
+    (7, "flashing was refused, and nothing was written"),
     (8, "verify: the image is not what its manifest says"),
     (130, "interrupted (Ctrl-C); 143 when told to end by SIGTERM"),
 )

@@ -13,7 +13,7 @@ import mmap
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,8 +25,9 @@ from builder.model.progress import Advance, Progress
 
 HEAD = 1024**2
 PIECE = 4 * 1024**2
-_FLUSH_EVERY = 64 * 1024**2
+_FLUSH_EVERY = 256 * 1024**2
 _ZEROS_AT_ONCE = 64 * 1024**2
+_UNHASHED = 3  # pieces in memory
 _STALL = 60  # seconds
 
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EBADF})
@@ -59,13 +60,6 @@ class Written:
     zeros: int
     writing: float
     verifying: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    offset: int
-    data: bytes
-    digest: bytes
 
 
 def write_disk(source: Source, target: Target, progress: Progress, where: str) -> Written:
@@ -119,28 +113,29 @@ def _zero_ends(target: Target) -> None:
 
 
 def _write(parts: Sequence[Extent], source: Source, target: Target, advance: Advance) -> list[bytes]:
-    """The digest of each part. One is read and hashed while the one before it is written."""
-    digests, unflushed = [], 0
+    """The digest of each part. The next one is read, and the last one hashed, while this one is written."""
+    digests: list[Future[bytes]] = []
+    unflushed = 0
     buffer = _aligned(PIECE)
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(_read, source, parts[0]) if parts else None
-        for following in [*parts[1:], None]:
-            if coming is None:
-                break
-            piece = coming.result()
-            coming = reader.submit(_read, source, following) if following else None
-            buffer[: len(piece.data)] = piece.data
-            _write_all(target, piece.offset, buffer[: len(piece.data)])
-            digests.append(piece.digest)
-            unflushed += len(piece.data)
+    with ThreadPoolExecutor(2) as pool:
+        coming = pool.submit(_read, source, parts[0]) if parts else None
+        for number, (start, _) in enumerate(parts, 1):
+            assert coming is not None
+            data = coming.result()
+            coming = pool.submit(_read, source, parts[number]) if number < len(parts) else None
+            digests.append(pool.submit(_digest, data))
+            buffer[: len(data)] = data
+            _write_all(target, start, buffer[: len(data)])
+            digests[max(0, len(digests) - _UNHASHED)].result()
+            unflushed += len(data)
             if unflushed >= _FLUSH_EVERY:
                 target.flush()
                 unflushed = 0
-            advance(len(piece.data))
-    return digests
+            advance(len(data))
+    return [digest.result() for digest in digests]
 
 
-def _read(source: Source, part: Extent) -> _Piece:
+def _read(source: Source, part: Extent) -> bytes:
     start, end = part
     try:
         data = source.read(start, end - start)
@@ -148,7 +143,7 @@ def _read(source: Source, part: Extent) -> _Piece:
         raise BuildError(f"the image cannot be read at {start}: {unreadable.strerror}") from unreadable
     if len(data) != end - start:
         raise BuildError(f"the image ends at {start + len(data)}, before its {source.size} bytes")
-    return _Piece(start, data, _digest(data))
+    return data
 
 
 def _write_all(target: Target, offset: int, data: memoryview) -> None:
