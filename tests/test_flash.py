@@ -19,16 +19,18 @@ from pathlib import Path
 
 import pytest
 
+from builder.build import Built
 from builder.cli.terminal import Terminal
-from builder.disk import ext4
+from builder.disk import ext4, fat
 from builder.errors import FlashRefusedError
 from builder.flash import device as devices
 from builder.flash import guard, same_disk
+from builder.flash.content import RECORD
 from builder.flash.device import Device, opened
 from builder.flash.source import extents_of, merged, raw_image, zeros_between
 from builder.flash.survey import look, target_of
 from builder.flash.writer import write_disk
-from builder.model.disks import BlockDevice, Extent
+from builder.model.disks import BlockDevice, Extent, Record
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
 from builder.run import run
@@ -500,3 +502,8 @@ def test_the_closed_device_is_free_again(disk: Path) -> None:
             pass
     with opened(disk):
         pass
+
+
+def test_every_image_says_whose_disk_it_makes(built: Built, manifest: Manifest) -> None:
+    text = fat.read_file(built.image, manifest.layout.boot_start, RECORD)
+    assert Record.from_json(text) == Record(cluster=built.plan.settings.cluster, node="node-003")
