@@ -25,7 +25,6 @@ from builder.disk import ext4, fat
 from builder.errors import FlashRefusedError
 from builder.flash import device as devices
 from builder.flash import guard, same_disk
-from builder.flash.content import RECORD
 from builder.flash.device import Device, opened
 from builder.flash.source import extents_of, merged, raw_image, zeros_between
 from builder.flash.survey import look, target_of
@@ -505,5 +504,5 @@ def test_the_closed_device_is_free_again(disk: Path) -> None:
 
 
 def test_every_image_says_whose_disk_it_makes(built: Built, manifest: Manifest) -> None:
-    text = fat.read_file(built.image, manifest.layout.boot_start, RECORD)
+    text = fat.read_file(built.image, manifest.layout.boot_start, "pimu-id.json")
     assert Record.from_json(text) == Record(cluster=built.plan.settings.cluster, node="node-003")
