@@ -111,7 +111,7 @@ def switched_on(disk: Path, seed: Path, guest: Guest, log: Path) -> Iterator[Qmp
 
 def facts(log: Path) -> list[tuple[str, str]]:
     """What the stand-in's sshd found when it was started."""
-    return re.findall(r"^@@ (\w+) ?(.*?)\s*$", readable(log.read_text(errors="replace")), re.MULTILINE)
+    return re.findall(r"^## (\w+) ?(.*?)\s*$", readable(log.read_text(errors="replace")), re.MULTILINE)
 
 
 def is_up(log: Path) -> bool:
