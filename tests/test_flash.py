@@ -175,6 +175,7 @@ class TestFlashed:
     def test_again_after_an_interrupt_too(
         self, node: Path, disk: Path, command_line: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in what a shell runs in the background
         with monkeypatch.context() as patched:
             patched.setattr(Terminal, "bar", interrupted_when("verify", Terminal.bar))
             assert flash(command_line, node, disk) == 130
