@@ -96,7 +96,8 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
         "DEBIAN_FRONTEND": "noninteractive",
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
-        "PYTHONHASHSEED": "0",  # the order of a frozenset in what Python before 3.11 compiles
+        # The order of a frozenset in what py3compile makes with a Python before 3.11, whose own package is deaf to it (-E).
+        "PYTHONHASHSEED": "0",
     }
     settings = [f"{name}={value}" for name, value in environment.items()]
     run(["env", "--ignore-environment", *settings, "chroot", root, *command])
