@@ -96,7 +96,7 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
         "DEBIAN_FRONTEND": "noninteractive",
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
-        # The order of a frozenset in what py3compile makes with a Python before 3.11, whose own package is deaf to it (-E).
+        # Python before 3.11 compiles a frozenset in this order, by py3compile; its own package is deaf to it (-E).
         "PYTHONHASHSEED": "0",
     }
     settings = [f"{name}={value}" for name, value in environment.items()]
