@@ -85,7 +85,9 @@ def test_a_pi_boots_its_guest_joins_k3s_and_both_come_back(
         assert failures(results) == []
         assert "guest powered down cleanly" in {result.name for result in results}
         assert server.nodes["k3s-003"]["labels"] == ["pimu.io/emulated=true"]
-        assert (server.joins, server.refused, site.asked[BINARY]) == (["k3s-003"], [], 1)
+        assert (server.joins, server.refused) == (["k3s-003"], [])
+        # The airgapped one was fetched by the build, unless an earlier one had; no guest can reach its address.
+        assert site.asked[BINARY] == 1 or (guest == "alpine" and not site.asked[BINARY])
 
 
 @pytest.mark.soak
