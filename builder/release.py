@@ -21,7 +21,7 @@ from builder.artifacts.os_list import Download, os_list
 from builder.artifacts.packages import System
 from builder.artifacts.provenance import Run, provenance
 from builder.artifacts.spdx import sbom
-from builder.disk.chunks import digests
+from builder.disk.chunks import is_image
 from builder.errors import ConfigurationError, VerifyMismatchError
 from builder.forms.block_map import block_map
 from builder.forms.image_file import FORMS, manifest_of, raw
@@ -70,7 +70,8 @@ def publish_set(
             fresh.mkdir()
             downloads = list(_with_papers(manifests, fresh, store, progress))
             (fresh / OS_LIST).write_bytes(os_list(downloads, url))
-            sums = {path.name: sha256_of(path) for path in sorted(fresh.iterdir())}
+            hashed = {download.file: download.sha256 for download in downloads}
+            sums = {path.name: hashed.get(path.name) or sha256_of(path) for path in sorted(fresh.iterdir())}
             told = provenance(
                 sums,
                 list(manifests.values()),
@@ -98,7 +99,7 @@ def _with_papers(
         node = manifest.node
         progress.step("publish", f"{image.name}: prove it, and write its papers")
         with raw(image, manifest.image, store, progress) as whole:
-            if tuple(digests(whole)) != manifest.image.chunks:
+            if not is_image(whole, manifest.image):
                 raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build it again")
             sha256 = sha256_of(whole)
             installed = read_installed(whole, manifest, fresh, guests)

@@ -22,15 +22,16 @@ import pytest
 from builder.build import Built
 from builder.cli.terminal import Terminal
 from builder.disk import ext4, fat
+from builder.disk.allocation import merged
 from builder.errors import FlashRefusedError
 from builder.flash import device as devices
 from builder.flash import guard, same_disk
 from builder.flash.device import Device, opened
-from builder.flash.source import extents_of, merged, raw_image, zeros_between
+from builder.flash.source import extents_of, raw_image, zeros_between
 from builder.flash.survey import look, target_of
 from builder.flash.writer import write_disk
-from builder.model.disks import BlockDevice, Extent, Record
-from builder.model.manifest import Manifest
+from builder.model.disks import BlockDevice, Record
+from builder.model.manifest import Extent, Manifest
 from builder.model.progress import Silent
 from builder.run import run
 from tests.loop_device import attach, detach, loop_device

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from builder.disk.allocation import merged
 from builder.errors import BuildError, VerifyMismatchError
-from builder.flash.source import gaps, merged
+from builder.flash.source import gaps
 from builder.flash.writer import HEAD, write_disk
-from builder.model.disks import Extent
+from builder.model.manifest import Extent
 from builder.model.progress import Silent
 
 MIB = 1024**2

@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import builder
+from builder.artifacts.timestamp import timestamp
 from builder.model.lock import Deb, LockedFile, LockedImage, Resolution, of_data
 from builder.model.manifest import Manifest
 
@@ -59,7 +59,7 @@ def provenance(
     Raises ConfigurationError when a manifest's lock is damaged.
     """
     platform, invocation = _platform(run.environment)
-    metadata = {"startedOn": _time(run.started), "finishedOn": _time(run.finished)}
+    metadata = {"startedOn": timestamp(run.started), "finishedOn": timestamp(run.finished)}
     statement = {
         "_type": STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": subjects[name]}} for name in sorted(subjects)],
@@ -137,7 +137,3 @@ def _dependencies(manifests: Iterable[Manifest]) -> list[dict[str, Any]]:
 def _descriptor(name: str, fetched: Deb | LockedImage | LockedFile) -> dict[str, Any]:
     called = fetched.name if isinstance(fetched, Deb) else name
     return {"name": called, "uri": fetched.url, "digest": {"sha256": fetched.sha256}}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

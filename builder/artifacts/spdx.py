@@ -11,12 +11,12 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import builder
 from builder.artifacts.packages import Installed, Package, System, guest_disk
 from builder.artifacts.purl import package_purl, quoted, vendor_of
+from builder.artifacts.timestamp import timestamp
 from builder.model.lock import Deb, LockedFile, LockedImage, Resolution, of_data
 from builder.model.manifest import FileState, Manifest
 
@@ -88,7 +88,10 @@ def sbom(manifest: Manifest, installed: Installed, image_sha256: str = "") -> by
         "SPDXID": _DOCUMENT,
         "name": f"{manifest.node}.img",
         "documentNamespace": f"https://pimu-build/spdx/{uuid.uuid5(_NAMESPACE, manifest.image.digest)}",
-        "creationInfo": {"created": _time(installed.epoch), "creators": [f"Tool: pimu-build-{builder.__version__}"]},
+        "creationInfo": {
+            "created": timestamp(installed.epoch),
+            "creators": [f"Tool: pimu-build-{builder.__version__}"],
+        },
         "packages": sorted(({"SPDXID": part.key, **part.data} for part in parts), key=lambda one: str(one["SPDXID"])),
         "relationships": [
             {"spdxElementId": part.whole, "relationshipType": part.relation, "relatedSpdxElement": part.key}
@@ -224,7 +227,3 @@ def _file_id(name: str) -> str:
 def _identifier(name: str) -> str:
     """Of letters, digits, dots and hyphens only, and another one for another name."""
     return re.sub(r"[^A-Za-z0-9.-]", lambda found: f"-x{ord(found[0]):x}-", name)
-
-
-def _time(epoch: int) -> str:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,23 +11,22 @@ from pathlib import Path
 
 from builder.disk import ext4, fat
 from builder.disk.chunks import BLOCK
-from builder.model.manifest import DiskFacts, Extents
+from builder.model.manifest import DiskFacts, Extent, Extents
 
-_TABLES = 1 << 20
+TABLES = 1 << 20
 """Bytes at the beginning of a disk where older tables and labels would be found, a GPT's among them."""
 
 
 def allocated(image: Path, disk: DiskFacts) -> Extents:
     """What of a node's image, or of its metadata alone, has to be on a disk. Raises BuildError."""
     root = _between(ext4.free_blocks(image, disk.root_start), disk.root_size // BLOCK)
-    return tuple(
-        _merged(
-            [
-                (0, _TABLES),
-                *fat.allocated(image, disk.boot_start, disk.boot_size),
-                *((disk.root_start + first * BLOCK, disk.root_start + end * BLOCK) for first, end in root),
-            ]
-        )
+    return merged(
+        [
+            (0, TABLES),
+            *fat.allocated(image, disk.boot_start, disk.boot_size),
+            *((disk.root_start + first * BLOCK, disk.root_start + end * BLOCK) for first, end in root),
+        ],
+        disk.root_start + disk.root_size,
     )
 
 
@@ -40,13 +39,13 @@ def _between(free: Iterable[int], end: int) -> Iterator[tuple[int, int]]:
         first = block + 1
 
 
-def _merged(extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """In whole blocks, and those that touch as one; they are given in order."""
-    start = end = 0
-    for first, last in extents:
-        first_block, last_block = first // BLOCK * BLOCK, -(-last // BLOCK) * BLOCK
-        if first_block > end:
-            yield start, end
-            start = first_block
-        end = max(end, last_block)
-    yield start, end
+def merged(extents: Iterable[Extent], size: int) -> Extents:
+    """The same bytes in whole blocks: in order, apart, none beyond `size`."""
+    result: list[Extent] = []
+    for first, last in sorted(extents):
+        start, end = first // BLOCK * BLOCK, min(size, -(-last // BLOCK) * BLOCK)
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        elif start < end:
+            result.append((start, end))
+    return tuple(result)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.model.manifest import CHUNK_SIZE
+from builder.model.manifest import CHUNK_SIZE, ImageFacts
 
 BLOCK = 4096
 Delta = Mapping[int, bytes]
@@ -28,6 +28,11 @@ def digests(image: Path) -> list[str]:
             else _digest(os.pread(file.fileno(), CHUNK_SIZE, start))
             for number, start in enumerate(range(0, size, CHUNK_SIZE))
         ]
+
+
+def is_image(file: Path, facts: ImageFacts) -> bool:
+    """Whether every byte of a raw image is what these facts say."""
+    return file.stat().st_size == facts.size and tuple(digests(file)) == facts.chunks
 
 
 def stamped_digests(golden: Path, known: Sequence[str], delta: Delta) -> list[str]:

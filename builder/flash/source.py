@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.disk import chunks
+from builder.disk.allocation import TABLES, merged
 from builder.errors import VerifyMismatchError
-from builder.model.disks import Extent
-from builder.model.manifest import ImageFacts, Manifest
+from builder.model.manifest import Extent, ImageFacts, Manifest
 
 ALIGNMENT = 4096
-_TABLES = 1024**2
 
 
 class Source(Protocol):
@@ -58,16 +57,15 @@ def raw_image(image: Path, manifest: Manifest) -> Iterator[RawImage]:
     """
     with image.open("rb", buffering=0) as file:
         opened = Path(f"/proc/self/fd/{file.fileno()}")  # not what a build may put in its place meanwhile
-        size = os.fstat(file.fileno()).st_size
-        if size != manifest.image.size or tuple(chunks.digests(opened)) != manifest.image.chunks:
+        if not chunks.is_image(opened, manifest.image):
             raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build the image again")
         extents = extents_of(manifest.image)
-        yield RawImage(size, extents, zeros_between(extents, manifest), file.fileno())
+        yield RawImage(manifest.image.size, extents, zeros_between(extents, manifest), file.fileno())
 
 
 def extents_of(facts: ImageFacts) -> tuple[Extent, ...]:
     """What of an image has to be on the disk: what its filesystems have allocated, and the first MiB."""
-    return merged([(0, _TABLES), *facts.allocated], facts.size)
+    return merged([(0, TABLES), *facts.allocated], facts.size)
 
 
 def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent, ...]:
@@ -79,18 +77,6 @@ def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent
         (layout.root_start, layout.root_start + layout.root_size),
     ]
     return gaps(merged([*extents, *volumes], size), size)
-
-
-def merged(extents: Sequence[Extent], size: int) -> tuple[Extent, ...]:
-    """The same bytes in whole blocks: in order, apart, none beyond `size`."""
-    result: list[Extent] = []
-    for first, last in sorted(extents):
-        start, end = first // ALIGNMENT * ALIGNMENT, min(size, -(-last // ALIGNMENT) * ALIGNMENT)
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        elif start < end:
-            result.append((start, end))
-    return tuple(result)
 
 
 def gaps(extents: Sequence[Extent], size: int) -> tuple[Extent, ...]:

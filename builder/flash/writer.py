@@ -20,7 +20,7 @@ from typing import Protocol
 
 from builder.errors import BuildError, PimuError, VerifyMismatchError
 from builder.flash.source import ALIGNMENT, Source
-from builder.model.disks import Extent
+from builder.model.manifest import Extent
 from builder.model.progress import Advance, Progress
 
 HEAD = 1024**2

@@ -12,9 +12,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-Extent = tuple[int, int]
-"""Offset of the first byte, and of the first one after the last."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sysfs:

@@ -31,8 +31,10 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Extents = tuple[tuple[int, int], ...]
-"""Start and end in bytes, multiples of 4096, in order; none touches the next."""
+Extent = tuple[int, int]
+"""Offset of the first byte, and of the first one after the last."""
+Extents = tuple[Extent, ...]
+"""Multiples of 4096, in order; none touches the next."""
 
 
 class ImageFacts(_Value):
