@@ -13,6 +13,7 @@ from pathlib import Path
 
 from builder.bake import binfmt
 from builder.bake.accel import LIBRARIES, PROGRAMS, set_aside
+from builder.bake.bytecode import unordered_modules
 from builder.bake.elf import foreign_files
 from builder.bake.mounts import bind, machine, overlay, workroom
 from builder.bake.pack import pack
@@ -96,8 +97,7 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
         "DEBIAN_FRONTEND": "noninteractive",
         "LC_ALL": "C.UTF-8",
         "SOURCE_DATE_EPOCH": str(epoch),  # useradd writes the day into shadow, py_compile the kind of its cache
-        # Python before 3.11 compiles a frozenset in this order, by py3compile; its own package is deaf to it (-E).
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": "0",  # see builder/bake/bytecode.py
     }
     settings = [f"{name}={value}" for name, value in environment.items()]
     run(["env", "--ignore-environment", *settings, "chroot", root, *command])
@@ -199,6 +199,8 @@ def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -
             for packages in _CORE:
                 chroot(root, ["dpkg", "--force-depends", "--configure", *packages], spec.epoch)
         chroot(root, ["dpkg", "--force-confold", "--configure", "-a"], spec.epoch)
+        for python, modules in unordered_modules(root):
+            chroot(root, [python, "-S", "-m", "py_compile", *modules], spec.epoch)
         return (root / _INITRAMFS_WANTED).exists()
 
 

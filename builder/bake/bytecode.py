@@ -1,0 +1,26 @@
+"""Compiled Python that does not depend on chance.
+
+Python before 3.11 marshals a frozenset in the order of its hashes (https://github.com/python/cpython/issues/81777), and
+postinst of the python3.9 packages compiles with `python3.9 -E`, which is deaf to PYTHONHASHSEED.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_FIRST_ORDERED = 11
+_CACHED = "__pycache__/*.cpython-3*.pyc"
+
+
+def unordered_modules(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """For each interpreter of the tree that orders by chance, its name and the modules that its packages have compiled,
+    as paths in the tree."""
+    for library in sorted((root / "usr/lib").glob("python3.*")):
+        version = re.fullmatch(r"python3\.(\d+)", library.name)
+        if version is None or int(version[1]) >= _FIRST_ORDERED or not (root / "usr/bin" / library.name).exists():
+            continue
+        sources = (path.parent.parent / f"{path.name.split('.')[0]}.py" for path in library.rglob(_CACHED))
+        if modules := sorted(f"/{source.relative_to(root)}" for source in sources if source.is_file()):
+            yield library.name, modules
