@@ -16,7 +16,7 @@ from builder import guests
 from builder.disk import chunks
 from builder.disk.copies import copy_sparse
 from builder.disk.golden import Golden
-from builder.disk.stamp import stamp
+from builder.disk.stamp import Stamp, stamp
 from builder.errors import BusyError, ConfigurationError
 from builder.forms.frames import Frames, write_compressed
 from builder.forms.image_file import FORMS
@@ -30,7 +30,7 @@ from builder.secrets import Secrets, secrets_of
 from builder.sources.cache import sha256_of
 
 _MAKE_ROOM = "make room, or name another folder with --output"
-_PRIVATE = 0o600
+_PRIVATE, _PUBLIC = 0o600, 0o644
 
 
 def prepare_folder(output: Path) -> None:
@@ -86,16 +86,8 @@ def node_image(
         fresh = work / image.name
         # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
         copying = None if may_be_there or frames else pool.submit(copy_sparse, golden.image, fresh)
-        seed = {"guest-seed": _seed(plan, golden.epoch, secrets, work)} if plan.seed else {}
-        stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=secrets, work=work)
-        text = Manifest(
-            node=node,
-            image=stamped.facts,
-            layout=stamped.disk,
-            files=stamped.files,
-            plan=as_data(plan),
-            lock={name: lock_data(locked) for name, locked in sorted(used.items())},
-        ).to_json()
+        stamped, described = stamp_node(plan, golden, blobs, used, secrets=secrets, work=work)
+        text = described.to_json()
         if frames is not None:
             require_room(output, frames.file, _MAKE_ROOM)
             write_compressed(fresh, golden, stamped, frames)
@@ -108,8 +100,7 @@ def node_image(
                 copying.result()
             chunks.apply(stamped.delta, fresh)
         if changed:
-            if any(secrets_of(plan)):
-                fresh.chmod(_PRIVATE)
+            fresh.chmod(_PRIVATE if any(secrets_of(plan)) else _PUBLIC)
             (work / manifest.name).write_text(text)
             _remove_outdated(output, node, image, keep_others=_says(manifest, text))
             # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
@@ -121,6 +112,30 @@ def node_image(
             (work / total).write_text(f"{sha256_of(image)}  {image.name}\n")
             (work / total).rename(output / total)
     return image, manifest, changed
+
+
+def stamp_node(
+    plan: Plan,
+    golden: Golden,
+    blobs: Mapping[str, Path],
+    used: Mapping[str, Resolution | LockedImage | LockedFile],
+    *,
+    secrets: Secrets,
+    work: Path,
+) -> tuple[Stamp, Manifest]:
+    """A node's image as it will be, and what is to be said of it. `work` is an empty directory."""
+    seed = {"guest-seed": _seed(plan, golden.epoch, secrets, work)} if plan.seed else {}
+    stamped = stamp(plan, golden, blobs={**blobs, **seed}, secrets=secrets, work=work)
+    manifest = Manifest(
+        node=plan.settings.name,
+        image=stamped.facts,
+        layout=stamped.disk,
+        files=stamped.files,
+        pending=plan.pending,
+        plan=as_data(plan),
+        lock={name: lock_data(locked) for name, locked in sorted(used.items())},
+    )
+    return stamped, manifest
 
 
 def form_of(frames: Frames | None) -> str:

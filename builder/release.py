@@ -116,7 +116,7 @@ def _require_no_secrets(image: Path, manifest: Manifest) -> None:
         raise ConfigurationError(
             f"holds secrets, and must not be published: {', '.join(references)}",
             where=str(image),
-            hint="publish images of nodes that need none (`k3s: null` in their files), or keep this one to yourself",
+            hint="build it with --without-secrets; `flash` gives them to the disk",
         )
 
 

@@ -22,6 +22,7 @@ FLOORS = {
     "builder.features": 1,
     "builder.templates": 1,
     "builder.artifacts": 1,
+    "builder.kitchen": 3,
     "builder.build": 3,
     "builder.cli": 4,
     "builder.__main__": 4,

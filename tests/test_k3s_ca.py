@@ -166,7 +166,7 @@ def test_what_is_no_file_of_authorities_is_refused_and_not_repeated(
     file = project / "profiles/access/ca"
     file.write_text(damage(file.read_text()))
     with pytest.raises(ConfigurationError, match=fault) as caught:
-        Secrets(project).require([plan_of(project, role="server")])
+        Secrets(project).require(secrets_of(plan_of(project, role="server")))
     assert "MII" not in str(caught.value)
     assert caught.value.hint == "make one with `pimu-build k3s-ca --to FILE`"
 

@@ -276,3 +276,17 @@ def test_a_guest_with_a_disk_of_k3s_fetches_nothing(
     images = guest.folder / "var/lib/rancher/k3s/agent/images"
     assert [path.read_bytes() for path in images.iterdir()] == [b"images"]
     assert not site.asked
+
+
+def test_without_a_token_it_waits_and_says_how_it_gets_one(guest: Guest, server: MockK3s, site: Site) -> None:
+    for name in ("k3s-token", "k3s-node-password"):
+        (guest.folder / "seed" / name).unlink()
+    process = guest.boot()
+    until(lambda: "there is no token: flash the disk with pimu-build" in guest.said(), guest)
+    assert not server.nodes
+    process.kill()
+    process.wait()
+    (guest.folder / "etc/rancher/k3s/token").write_text(f"{TOKEN}\n")
+    guest.boot()
+    until(lambda: "is a node of" in guest.said(), guest)
+    assert list(server.nodes) == ["k3s-003"]

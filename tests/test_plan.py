@@ -13,9 +13,12 @@ import pytest
 from builder.errors import ConfigurationError
 from builder.model.edits import Edit, MakeDir, PatchText, Remove, Scope, SetMode, Symlink, Volume, WriteFile
 from builder.model.patches import Line
+from builder.model.pending import PendingSeed
 from builder.plan import to_json, to_lines
 from builder.plan.order import in_order
+from builder.plan.secret_free import without_secrets
 from builder.project import Project
+from builder.secrets import secrets_of
 from tests.planned import BASES, ROLES, plan_of
 
 
@@ -179,3 +182,14 @@ def test_another_content_is_another_json(shipped_folder: Path) -> None:
     plan = plan_of(shipped_folder)
     changed = replace(plan, edits=(*plan.edits[:-1], write("/etc/other")))
     assert to_json(plan) != to_json(changed)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_plan_without_secrets_is_the_same_but_for_them(project_folder: Path, role: str) -> None:
+    plan = plan_of(project_folder, role=role)
+    bare = without_secrets(plan)
+    assert not list(secrets_of(bare))
+    assert {secret for pending in bare.pending for secret in pending.secrets()} == set(secrets_of(plan))
+    assert bare.golden_edits() == plan.golden_edits()
+    restored = [p.edit() for p in bare.pending if not isinstance(p, PendingSeed)]
+    assert [edit for edit in plan.edits if edit not in bare.edits] == restored

@@ -30,12 +30,14 @@ Publish = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with compressed images of two nodes that need no secret."""
+    """A project with compressed images of two nodes, without their secrets."""
     project = copy_shipped(tmp_path_factory.mktemp("project"))
     shutil.copy(SHIPPED / "pimu.lock", project)
     for node in NODES:
-        (project / f"profiles/nodes/{node}.yaml").write_text("role: worker\nk3s: null\n")
-    options = BuildOptions(output=project / "output", cache=cache.default_root(), base=DEBIAN, compression="zst")
+        (project / f"profiles/nodes/{node}.yaml").write_text("role: worker\n")
+    options = BuildOptions(
+        output=project / "output", cache=cache.default_root(), base=DEBIAN, compression="zst", without_secrets=True
+    )
     build(Project(project), NODES, options, Silent())
     return project
 

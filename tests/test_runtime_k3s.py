@@ -30,6 +30,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
         room.run("mount -t tmpfs tmpfs /usr/local/bin; mount -t tmpfs tmpfs /sys/fs/cgroup")
         room.run("echo cpuset cpu io memory pids >/sys/fs/cgroup/cgroup.controllers")
         room.path("/clock").write_text("yes\n")
+        room.run("mkdir -p /etc/rancher/k3s; echo secret | tee /etc/rancher/k3s/token >/etc/rancher/k3s/agent-token")
         room.path("/releases/v1.36.5+k3s1").mkdir(parents=True)
         sums = f"{'0' * 64}  k3s\n{hashlib.sha256(PROGRAM).hexdigest()}  k3s-arm64\n"
         room.path("/releases/v1.36.5+k3s1/sha256sum-arm64.txt").write_text(sums)
@@ -109,3 +110,14 @@ def test_a_kernel_that_does_not_count_memory_is_said(room: Room) -> None:
     room.run(INSTALL)
     assert room.report("k3s")["status"] == "degraded"
     assert "cgroup_memory=1 cgroup_enable=memory are missing" in room.report("k3s")["reason"]
+
+
+@pytest.mark.parametrize("name", ["token", "agent-token"])
+def test_a_server_without_its_tokens_makes_no_cluster_of_its_own(room: Room, name: str) -> None:
+    room.run(f"rm /etc/rancher/k3s/{name}")
+    install = room.start(INSTALL)
+    room.run("until grep -qs waiting /boot/firmware/pimu-report.json; do sleep 0.1; done")
+    assert room.report("k3s")["reason"].startswith("there is no token: flash the disk with pimu-build")
+    room.run(f"! [ -e /started ]; echo secret >/etc/rancher/k3s/{name}")
+    assert install.wait(timeout=60) == 0
+    assert room.path("/started").exists()

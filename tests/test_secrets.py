@@ -9,7 +9,7 @@ import pytest
 from builder.errors import ConfigurationError
 from builder.model.patches import SecretRef
 from builder.plan import to_json, to_lines
-from builder.secrets import Secrets, secrets_of
+from builder.secrets import Secrets, given_secrets, secrets_of
 from tests.planned import plan_of
 
 TOKEN = "canary-0123456789abcdef"
@@ -86,3 +86,49 @@ def test_a_worker_holds_the_agents_token_and_no_plan_tells_it(project_folder: Pa
     told = to_json(plan) + "\n".join(to_lines(plan))
     assert "file:profiles/access/k3s-agent-token" in told
     assert not any(secret in told for secret in held)
+
+
+# What a command line gives -------------------------------------------------------------------------------------------
+
+AGENT, SERVER = SecretRef("file:agent", "k3s-token"), SecretRef("file:server", "k3s-token")
+PINNED = SecretRef("file:agent", "k3s-token", ca="file:ca")
+HASH = SecretRef("env:HASH", "password-hash")
+FULL = f"K10{'0' * 64}::node:{TOKEN}"
+
+
+def private(folder: Path, text: str) -> Path:
+    file = folder / "given"
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
+
+
+def test_a_kind_of_which_there_is_one_need_not_be_named_as_the_profile_does(tmp_path: Path) -> None:
+    file = private(tmp_path, f"k3s-token: {TOKEN}\nenv:HASH: $6$salt$hash\n")
+    given = given_secrets([AGENT, HASH], None, file)
+    assert given == {"file:agent": TOKEN, "env:HASH": "$6$salt$hash"}
+    assert [Secrets(tmp_path, given=given)(secret) for secret in (AGENT, HASH)] == [TOKEN, "$6$salt$hash"]
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_two_of_a_kind_must_be_told_apart(tmp_path: Path, is_set: bool) -> None:
+    file = private(tmp_path, f"k3s-token: {TOKEN}\n" if is_set else TOKEN)
+    with pytest.raises(ConfigurationError, match=r"k3s-token: is one of 2, .*: file:agent, file:server"):
+        given_secrets([AGENT, SERVER], None if is_set else file, file if is_set else None)
+
+
+def test_a_full_token_needs_no_authorities_to_be_at_hand(tmp_path: Path) -> None:
+    given = given_secrets([PINNED], private(tmp_path, f"{FULL}\n"), None)
+    assert Secrets(tmp_path, given=given)(PINNED) == FULL
+
+
+def test_a_bare_password_of_a_pinned_cluster_does(tmp_path: Path) -> None:
+    given = given_secrets([PINNED], private(tmp_path, TOKEN), None)
+    with pytest.raises(ConfigurationError, match="ca: cannot be read"):
+        Secrets(tmp_path, given=given)(PINNED)
+
+
+def test_a_node_s_password_is_the_same_from_both_forms_of_its_token(tmp_path: Path) -> None:
+    wanted = SecretRef("file:agent", "k3s-token", "node-password/a")
+    one, other = (Secrets(tmp_path, given={"file:agent": token})(wanted) for token in (TOKEN, FULL))
+    assert one == other

@@ -16,6 +16,13 @@ Examples:
   sudo pimu-build flash output/node-003.img /dev/sdX
   sudo pimu-build flash output/node-003.img /dev/disk/by-id/usb-... --expect-serial S5SXNS0R
   sudo pimu-build flash output/node-003.img /dev/sdX --overwrite-existing    a used SSD
+  sudo pimu-build flash node-003 /dev/sdX            built straight onto the disk
+  sudo pimu-build flash node-003.img.xz /dev/sdX --token-file token          an image without secrets
+
+\b
+FILE of --set names each secret by its kind, or as the profile does, which tells apart two of a kind:
+  k3s-token: K10...::node:...
+  password-hash: $6$...
 
 \b
 A disk without a serial number is known by its WWN, or by its size in bytes.
@@ -79,10 +86,10 @@ def written_text(device: Path, node: str, written: Written) -> str:
     )
 
 
-def written_data(image: Path, device: Path, node: str, written: Written) -> dict[str, Any]:
+def written_data(what: str, device: Path, node: str, written: Written) -> dict[str, Any]:
     return {
         "node": node,
-        "image": str(image),
+        "image": what,
         "device": str(device),
         "bytes_written": written.data,
         "bytes_zeroed": written.zeros,

@@ -50,6 +50,11 @@ from builder.store import Store
     default="none",
     help="Write NODE.img.zst or NODE.img.xz in place of NODE.img; further nodes cost little.",
 )
+@click.option(
+    "--without-secrets",
+    is_flag=True,
+    help="Leave out tokens and passwords, for an image that others may have; `flash` gives them to the disk.",
+)
 @click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
 @json_option
 @verbosity_options
@@ -68,6 +73,7 @@ def build_command(
     offline: bool,
     locked: bool,
     compress: str,
+    without_secrets: bool,
     sha256: bool,
     as_json: bool,
 ) -> None:
@@ -87,6 +93,7 @@ def build_command(
         locked=locked,
         sha256=sha256,
         compression=None if compress == "none" else cast(Compression, compress),
+        without_secrets=without_secrets,
         ask=terminal.ask,
     )
     made = build(open_project(ctx, project), nodes, options, terminal)

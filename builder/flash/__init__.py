@@ -5,11 +5,13 @@ guard    the reasons against this disk                 pure
 device   opened exclusively, or not at all
 content  what is on it, by its own bytes
 writer   all but the first MiB, read back, and then the first MiB
+fill     the secrets that the image lacks, between the two
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,17 +19,35 @@ from builder.errors import FlashRefusedError
 from builder.flash import guard
 from builder.flash.content import content_of
 from builder.flash.device import Device, opened
+from builder.flash.fill import fill, pending_secrets
 from builder.flash.guard import DEFAULT_MAX_SIZE, Wanted
 from builder.flash.source import Source, raw_image
+from builder.flash.stamped import stamped_image
 from builder.flash.survey import look, protect, target_of
 from builder.flash.writer import Written, write_disk
 from builder.forms.image_file import raw
-from builder.model.disks import BlockDevice, Content, Identity, Reason
+from builder.model.disks import BlockDevice, Content, Identity, Reason, Target
 from builder.model.manifest import Manifest
+from builder.model.patches import Resolve, refuse_secrets
 from builder.model.progress import Progress
+from builder.secrets import private_folder
 from builder.store import Store
 
-__all__ = ["DEFAULT_MAX_SIZE", "Listed", "Shown", "Wanted", "Written", "flash", "list_disks", "same_disk", "wanted_of"]
+__all__ = [
+    "DEFAULT_MAX_SIZE",
+    "Job",
+    "Listed",
+    "Shown",
+    "Wanted",
+    "Written",
+    "flash",
+    "image_file",
+    "list_disks",
+    "pending_secrets",
+    "require_free",
+    "same_disk",
+    "stamped_image",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +78,59 @@ def list_disks() -> tuple[Listed, ...]:
     )
 
 
-def wanted_of(manifest: Manifest, *, max_size: int, overwrite_existing: bool, expect_serial: str | None) -> Wanted:
-    return Wanted(
-        size=manifest.image.size,
-        node=manifest.node,
-        cluster=manifest.plan.get("settings", {}).get("cluster", ""),
-        max_size=max_size,
-        overwrite_existing=overwrite_existing,
-        expect_serial=expect_serial,
-    )
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What goes onto a disk. `image` is opened when nothing speaks against the disk any more; `secrets` are those that
+    it lacks."""
+
+    manifest: Manifest
+    image: AbstractContextManager[Source]
+    secrets: Resolve = refuse_secrets
+
+
+@contextmanager
+def image_file(image: Path, manifest: Manifest, store: Store, progress: Progress) -> Iterator[Source]:
+    """An image of any form, which is what its manifest says. Raises VerifyMismatchError, DownloadError."""
+    progress.step("flash", f"compare {image.name} with its manifest")
+    with raw(image, manifest.image, store, progress) as unpacked, raw_image(unpacked, manifest) as source:
+        yield source
 
 
 def flash(
-    image: Path,
-    manifest: Manifest,
+    job: Job,
     path: Path,
     wanted: Wanted,
     *,
-    store: Store,
     in_use: Mapping[str, Path],
     confirm: Callable[[Shown], None],
     progress: Progress,
 ) -> Written:
-    """Write the image to the disk at `path`, unless anything speaks against it. `in_use` is by what they are the files
+    """Put the image onto the disk at `path`, unless anything speaks against it. `in_use` is by what they are the files
     and folders that this run stands on; `confirm` raises FlashRefusedError when the disk is not the one that is meant.
 
     Raises FlashRefusedError, and then nothing was written; VerifyMismatchError, DownloadError when a compressed image
     is damaged, BuildError.
     """
+    manifest = job.manifest
     progress.step("flash", f"look at {path}")
-    seen, target = look(), target_of(path)
-    _refuse(guard.refusals(seen, target, wanted, protect(in_use, seen.disks)), path)
-    disk = seen.find(target.number)
-    assert disk is not None
-    progress.step("flash", f"compare {image.name} with its manifest")
-    with (
-        raw(image, manifest.image, store, progress) as unpacked,
-        raw_image(unpacked, manifest) as source,
-        opened(Path(target.path)) as device,
-    ):
+    disk, target = require_free(path, wanted, in_use)
+    with job.image as source, opened(Path(target.path)) as device:
         same_disk(disk.identity, device, path)
         content = _content(Path(target.path), device, manifest)
         _refuse([*guard.member_refusals(content), *guard.content_refusals(disk, content, wanted)], path)
         device.lock(str(path))
         confirm(_shown(disk, content))
         same_disk(disk.identity, device, path)
-        return _write(source, device, path, progress)
+        return _write(job, source, device, path, progress)
+
+
+def require_free(path: Path, wanted: Wanted, in_use: Mapping[str, Path]) -> tuple[BlockDevice, Target]:
+    """The disk, if nothing that can be told without opening it speaks against it. Raises FlashRefusedError."""
+    seen, target = look(), target_of(path)
+    _refuse(guard.refusals(seen, target, wanted, protect(in_use, seen.disks)), path)
+    disk = seen.find(target.number)
+    assert disk is not None
+    return disk, target
 
 
 def same_disk(shown: Identity, device: Device, path: Path) -> None:
@@ -123,10 +150,16 @@ def same_disk(shown: Identity, device: Device, path: Path) -> None:
         raise FlashRefusedError(f"is not the disk that was looked at: {'; '.join(different)}", where=str(path))
 
 
-def _write(source: Source, device: Device, path: Path, progress: Progress) -> Written:
+def _write(job: Job, source: Source, device: Device, path: Path, progress: Progress) -> Written:
+    def give_secrets() -> None:
+        if job.manifest.pending:
+            progress.step("flash", f"give it {len(job.manifest.pending)} secrets")
+            with private_folder() as work:
+                fill(path.resolve(), job.manifest, job.secrets, work=work, forget_cache=device.forget_cache)
+
     device.pass_the_cache()
     try:
-        return write_disk(source, device, progress, str(path))
+        return write_disk(source, device, progress, str(path), give_secrets)
     finally:
         device.reread_table()
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.model.disks import BlockDevice, Content, Identity, Protected, Reason, Survey, Target
+from builder.model.manifest import Manifest
 
 DEFAULT_MAX_SIZE = 1_100 * 1000**3
 """SSDs for a Pi are sold up to 1 TB (1,024 GB at most); what people keep backups on begins with the next size."""
@@ -51,6 +52,11 @@ class Wanted:
     max_size: int = DEFAULT_MAX_SIZE
     overwrite_existing: bool = False
     expect_serial: str | None = None
+
+    def of(self, manifest: Manifest) -> Wanted:
+        """The same for this image."""
+        cluster = manifest.plan.get("settings", {}).get("cluster", "")
+        return replace(self, size=manifest.image.size, node=manifest.node, cluster=cluster)
 
 
 def refusals(survey: Survey, target: Target, wanted: Wanted, protected: Sequence[Protected] = ()) -> list[Reason]:

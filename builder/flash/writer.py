@@ -12,7 +12,7 @@ import hashlib
 import mmap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,8 +62,12 @@ class Written:
     verifying: float
 
 
-def write_disk(source: Source, target: Target, progress: Progress, where: str) -> Written:
-    """Raises BuildError when the disk fails, VerifyMismatchError when it does not keep what it is given; whatever ends
+def write_disk(
+    source: Source, target: Target, progress: Progress, where: str, before_it_boots: Callable[[], None] = lambda: None
+) -> Written:
+    """`before_it_boots` is called when all but the first MiB has been read back.
+
+    Raises BuildError when the disk fails, VerifyMismatchError when it does not keep what it is given; whatever ends
     it, an interrupt too, says that the disk is not usable."""
     ends = _outside(source.size, target.size)
     zeros = [part for extent in (*source.zeros, *ends) for part in _pieces(_clipped(extent), _ZEROS_AT_ONCE)]
@@ -81,6 +85,7 @@ def write_disk(source: Source, target: Target, progress: Progress, where: str) -
         with _bar(progress, "verify", amount + nothing) as advance:
             _verify(data, digests, target, advance, where)
             _verify_zeros(zeros, target, advance, where)
+        before_it_boots()
         _write_head(source, target, where)
         return Written(amount + min(HEAD, source.size), nothing, written - begun, time.monotonic() - written)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from builder.disk import ext4
 from builder.disk.changes import changes
 from builder.model.edits import Edit
+from builder.model.patches import Resolve, refuse_secrets
 from builder.tree import Entry, Tree
 
 
@@ -27,12 +28,12 @@ class Ext4:
         wanted = list(dict.fromkeys(path.strip("/") for path in paths))
         return {f"/{path}": entry for path, entry in ext4.look(self.image, self.start, wanted, self.work).items()}
 
-    def apply(self, edits: Sequence[Edit], epoch: int) -> None:
+    def apply(self, edits: Sequence[Edit], epoch: int, secrets: Resolve = refuse_secrets) -> None:
         """Raises BuildError when the filesystem is not clean, ConfigurationError for what cannot be done to it."""
         touched = dict.fromkeys(part for edit in edits for part in _with_parents(edit.path))
         tree = Tree(epoch)
         tree.entries |= ext4.look(self.image, self.start, list(touched), self.work)
-        ext4.edit(self.image, self.start, changes(tree, edits, blobs={}), self.work, epoch)
+        ext4.edit(self.image, self.start, changes(tree, edits, {}, secrets), self.work, epoch)
 
 
 @dataclass(frozen=True, slots=True)

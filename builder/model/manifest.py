@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from builder.errors import ConfigurationError
 from builder.model.edits import Volume
+from builder.model.pending import Pending
 
 VERSION = 1
 CHUNK_SIZE = 4 * 1024**2
@@ -78,11 +79,14 @@ class FileState(_Value):
 
 
 class Manifest(_Value):
+    """`pending` are the secrets that the image lacks."""
+
     version: Literal[1] = 1
     node: str
     image: ImageFacts
     layout: DiskFacts
     files: tuple[FileState, ...]
+    pending: tuple[Pending, ...] = ()
     plan: dict[str, Any]
     lock: dict[str, Any]
 

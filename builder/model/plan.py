@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from builder.model.edits import Edit
 from builder.model.identity import Identity, derived_uuid
 from builder.model.patches import Resolve, SecretRef
+from builder.model.pending import Pending
 from builder.model.settings import Base, Guest, NodeSettings
 
 
@@ -69,7 +70,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`base_edits` are made before the base's packages are configured too, for its initrd is made of them."""
+    """`base_edits` are made before the base's packages are configured too, for its initrd is made of them.
+
+    `pending` are the secrets that the image is to lack.
+    """
 
     settings: NodeSettings
     base: Base
@@ -83,6 +87,7 @@ class Plan:
     edits: tuple[Edit, ...]
     seed: tuple[SeedFile, ...]
     notes: tuple[Note, ...]
+    pending: tuple[Pending, ...] = ()
 
     def golden_edits(self) -> tuple[Edit, ...]:
         return (*self.base_edits, *(edit for edit in self.edits if edit.scope == "golden"))

@@ -1,0 +1,51 @@
+"""A plan without its secrets: for an image that anybody may have, whose disk gets them when it is flashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from builder.model.edits import Edit, PatchText, PlaceBlob, WriteSecret
+from builder.model.patches import Record, SecretRef
+from builder.model.pending import Pending, PendingFile, PendingRecord, PendingSecret, PendingSeed
+from builder.model.plan import Plan
+
+
+def without_secrets(plan: Plan) -> Plan:
+    """The same but for what would be a secret, which is pending. An account has no password until then."""
+    held = {id(edit): pending for edit in plan.edits if (pending := _pending_edit(edit)) is not None}
+    return replace(
+        plan,
+        edits=tuple(edit for edit in plan.edits if id(edit) not in held),
+        seed=tuple(file for file in plan.seed if file.secret is None),
+        pending=(*held.values(), *_pending_seed(plan)),
+    )
+
+
+def _pending_edit(edit: Edit) -> Pending | None:
+    match edit:
+        case WriteSecret():
+            return PendingFile(
+                path=edit.path,
+                mode=edit.mode,
+                uid=edit.uid,
+                gid=edit.gid,
+                secret=PendingSecret.of(edit.secret),
+                feature=edit.feature,
+                origin=edit.origin,
+            )
+        case PatchText(patch=Record(fields=fields)) if any(isinstance(field, SecretRef) for field in fields):
+            shown = (PendingSecret.of(field) if isinstance(field, SecretRef) else field for field in fields)
+            return PendingRecord(path=edit.path, fields=tuple(shown), feature=edit.feature, origin=edit.origin)
+    return None
+
+
+def _pending_seed(plan: Plan) -> Iterator[PendingSeed]:
+    disks = (edit for edit in plan.edits if isinstance(edit, PlaceBlob) and edit.blob == "guest-seed")
+    for disk in disks:
+        for file in plan.seed:
+            if file.secret is not None:
+                secret = PendingSecret.of(file.secret)
+                yield PendingSeed(
+                    path=disk.path, name=file.name, secret=secret, feature=disk.feature, origin=file.origin
+                )
