@@ -37,9 +37,12 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """`filled`: how many of the chunks hold something that a secret has changed, and are not compared."""
+
     files: int
     chunks: int
     mismatches: tuple[Mismatch, ...]
+    filled: int = 0
 
 
 def verify(image: Path, manifest: Manifest, progress: Progress) -> Report:
@@ -64,9 +67,8 @@ def require_alike(image: Path, report: Report) -> None:
 
 def examine(image: Path, manifest: Manifest, progress: Progress) -> Report:
     """Every difference between image and manifest, without judging."""
-    mismatches = [*_digests(image, manifest.image, progress), *_filesystems(image, manifest.layout, progress)]
-    with Appliance(image, progress) as appliance:
-        mismatches += _contents(appliance, manifest, progress)
+    mismatches = [*_digests(image, manifest.image, progress), *filesystems(image, manifest.layout, progress)]
+    mismatches += contents(image, manifest, progress)
     return Report(len(manifest.files), len(manifest.image.chunks), tuple(mismatches))
 
 
@@ -83,7 +85,8 @@ def _digests(image: Path, facts: ImageFacts, progress: Progress) -> Iterator[Mis
             yield Mismatch(f"image bytes {start}-{start + facts.chunk_size - 1}", "sha256", wanted, got)
 
 
-def _filesystems(image: Path, layout: DiskFacts, progress: Progress) -> Iterator[Mismatch]:
+def filesystems(image: Path, layout: DiskFacts, progress: Progress) -> Iterator[Mismatch]:
+    """Of an image or a disk, what fsck says."""
     progress.step("verify", "fsck both volumes")
     yield from _fsck("root", run(["e2fsck", "-fn", f"{image}?offset={layout.root_start}"], check=False))
     with tempfile.TemporaryDirectory(prefix="pimu-verify-") as scratch:
@@ -97,6 +100,12 @@ def _fsck(volume: str, result: Result) -> Iterator[Mismatch]:
     if result.returncode != 0:
         said = (result.stdout + result.stderr).decode(errors="replace").strip()
         yield Mismatch(volume, f"{result.argv[0]} status", "0", f"{result.returncode}: {said}")
+
+
+def contents(image: Path, manifest: Manifest, progress: Progress) -> list[Mismatch]:
+    """Of an image or a disk, its table and every path of the manifest, as the appliance's kernel has it."""
+    with Appliance(image, progress) as appliance:
+        return list(_contents(appliance, manifest, progress))
 
 
 def _contents(appliance: Appliance, manifest: Manifest, progress: Progress) -> Iterator[Mismatch]:

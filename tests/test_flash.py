@@ -23,6 +23,7 @@ from builder.build import Built
 from builder.cli.terminal import Terminal
 from builder.disk import ext4, fat
 from builder.disk.allocation import merged
+from builder.disk.chunks import digests
 from builder.errors import FlashRefusedError
 from builder.flash import device as devices
 from builder.flash import guard, same_disk
@@ -31,7 +32,7 @@ from builder.flash.source import extents_of, raw_image, zeros_between
 from builder.flash.survey import look, target_of
 from builder.flash.writer import write_disk
 from builder.model.disks import BlockDevice, Record
-from builder.model.manifest import Extent, Manifest
+from builder.model.manifest import Extent, Manifest, image_digest
 from builder.model.progress import Silent
 from builder.run import run
 from tests.loop_device import attach, detach, loop_device
@@ -505,6 +506,16 @@ def test_the_closed_device_is_free_again(disk: Path) -> None:
         pass
 
 
-def test_every_image_says_whose_disk_it_makes(built: Built, manifest: Manifest) -> None:
-    text = fat.read_file(built.image, manifest.layout.boot_start, "pimu-id.json")
-    assert Record.from_json(text) == Record(cluster=built.plan.settings.cluster, node="node-003")
+def test_every_image_says_whose_disk_it_makes(built: Built, manifest: Manifest, tmp_path: Path) -> None:
+    start, recorded = manifest.layout.boot_start, manifest.image.recorded
+    assert recorded is not None
+    text = fat.read_file(built.image, start, "pimu-id.json")
+    assert Record.from_json(text) == Record(cluster=built.plan.settings.cluster, node="node-003", image=recorded)
+
+    image = tmp_path / "zeros-in-its-place.img"
+    run(["cp", "--sparse=always", built.image, image])
+    ((place, _),) = fat.content_extents(image, start, ["pimu-id.json"])
+    with image.open("r+b") as file:
+        file.seek(place)
+        file.write(text.replace(recorded.encode(), b"0" * 64))
+    assert image_digest(digests(image)) == recorded

@@ -204,3 +204,37 @@ def test_a_disk_is_refused_before_a_node_is_built_for_it(
     assert command_line("flash", "node-003", os.devnull, *words) == 7
     assert "is not overwritten, and nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
+
+
+def corrupt(disk: Path, offset: int) -> None:
+    with disk.open("r+b", buffering=0) as file:
+        found = os.pread(file.fileno(), 1, offset)
+        os.pwrite(file.fileno(), bytes([found[0] ^ 1]), offset)
+        os.fsync(file.fileno())
+
+
+def extent_of(disk: Path, manifest: Manifest, path: str) -> int:
+    """Where the last block of a file is."""
+    start = manifest.layout.root_start
+    blocks = run(["debugfs", "-R", f"blocks {path}", f"{disk}?offset={start}"]).text.split()
+    return start + int(blocks[-1]) * 4096
+
+
+def test_a_disk_is_read_back_against_the_manifest_of_its_node(
+    folder: Path, flash: Run, disk: Path, command_line: Run, capsys: Output
+) -> None:
+    image = folder / "output/node-003.img.zst"
+    manifest = manifest_of(image)
+
+    def verify() -> int:
+        return command_line("verify", str(disk), "node-003", "--project", str(folder))
+
+    disk.write_bytes(os.urandom(1024**2) * (DISK // 1024**2))
+    assert flash(image, disk, "--set", str(folder / "set.yaml"), "--overwrite-existing") == 0
+    assert verify() == 0
+    assert " were changed for its secrets, 2 file systems)" in capsys.readouterr().out
+    for path in ("/usr/bin/qemu-system-x86_64", "/etc/hostname"):
+        corrupt(disk, extent_of(disk, manifest, path))
+    assert verify() == 8
+    err = capsys.readouterr().err
+    assert ("disk bytes " in err, "root:/etc/hostname: sha256" in err) == (True, True)

@@ -28,6 +28,7 @@ from builder.cli.group import (
 )
 from builder.cli.terminal import Terminal
 from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
+from builder.flash.check import examine_disk
 from builder.forms.image_file import Compression, manifest_of, raw
 from builder.store import Store
 
@@ -181,27 +182,37 @@ def render_command(
 
 
 @click.command("verify")
-@click.argument("image", type=IMAGE)
+@click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="IMAGE|DEVICE")
+@click.argument("node", required=False, shell_complete=profile_names("nodes"))
+@project_option
 @json_option
 @verbosity_options
 @click.pass_context
-def verify_command(ctx: click.Context, /, *, image: Path, as_json: bool) -> None:
-    """Prove an image by the manifest beside it.
+def verify_command(ctx: click.Context, /, *, path: Path, node: str | None, project: Path, as_json: bool) -> None:
+    """Prove an image by the manifest beside it, or a flashed disk by that of NODE in output/.
 
-    Every byte, every edit as a mount shows it, and both file systems; a compressed image is unpacked for that. Exits
-    with 8 when something differs.
+    Every byte, every edit as a mount shows it, and both file systems; a compressed image is unpacked for that. A disk
+    is read only, and must not have been in a Pi since: what boots from it changes it. Exits with 8 when something
+    differs.
     """
     terminal = ctx.ensure_object(Terminal)
-    manifest = manifest_of(image)
-    with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
-        report = verify.examine(unpacked, manifest, terminal)
+    if path.is_block_device():
+        if node is None:
+            raise click.UsageError(f"{path} is a disk: say which node's it should be", ctx)
+        report = examine_disk(path, manifest_of(project / "output" / f"{node}.img"), terminal)
+    elif node is not None:
+        raise click.UsageError(f"{path} is no disk, and an image has its manifest beside it", ctx)
+    else:
+        manifest = manifest_of(path)
+        with raw(path, manifest.image, Store(cache.default_root()), terminal) as unpacked:
+            report = verify.examine(unpacked, manifest, terminal)
     if not as_json:
-        verify.require_alike(image, report)
-        click.echo(f"{image}: as its manifest says ({report.files} paths, {report.chunks} chunks, 2 file systems)")
+        verify.require_alike(path, report)
+        click.echo(texts.report_text(path, report))
         return
-    click.echo(json.dumps(texts.report_data(image, report), indent=2))
+    click.echo(json.dumps(texts.report_data(path, report), indent=2))
     if report.mismatches:
-        raise VerifyMismatchError(f"differs from its manifest in {len(report.mismatches)} places", where=str(image))
+        raise VerifyMismatchError(f"differs from its manifest in {len(report.mismatches)} places", where=str(path))
 
 
 @click.command("boot")

@@ -149,11 +149,23 @@ def rendered_data(files: Iterable[Rendered], folder: Path | None) -> list[dict[s
     ]
 
 
-def report_data(image: Path, report: Report) -> dict[str, Any]:
+def report_text(path: Path, report: Report) -> str:
+    chunks = (
+        f"{report.chunks} chunks"
+        if not report.filled
+        else (
+            f"{report.chunks - report.filled} of {report.chunks} chunks, {report.filled} were changed for its secrets"
+        )
+    )
+    return f"{path}: as its manifest says ({report.files} paths, {chunks}, 2 file systems)"
+
+
+def report_data(path: Path, report: Report) -> dict[str, Any]:
     return {
-        "image": str(image),
+        "image": str(path),
         "files": report.files,
         "chunks": report.chunks,
+        "chunks_changed_for_secrets": report.filled,
         "mismatches": [asdict(mismatch) for mismatch in report.mismatches],
     }
 

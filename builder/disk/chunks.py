@@ -43,6 +43,13 @@ def stamped_digests(golden: Path, known: Sequence[str], delta: Delta) -> list[st
     return result
 
 
+def amended(golden: Path, delta: Delta, known: Sequence[str], blocks: Delta) -> tuple[Delta, list[str]]:
+    """The delta with these blocks in it, and the digests, which are `known` without them."""
+    whole, touched = {**delta, **blocks}, {offset // CHUNK_SIZE for offset in blocks}
+    near = {offset: block for offset, block in whole.items() if offset // CHUNK_SIZE in touched}
+    return dict(sorted(whole.items())), stamped_digests(golden, known, near)
+
+
 def stamped(golden: Path, delta: Delta) -> dict[int, bytearray]:
     """The chunks of `golden` that the delta is in, by number, with it applied."""
     touched: dict[int, bytearray] = {}

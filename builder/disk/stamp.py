@@ -5,6 +5,7 @@ The edits are made on the golden image's metadata, some 20 MB instead of all. Wh
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from builder.disk.allocation import allocated
 from builder.disk.changes import changes
 from builder.disk.chunks import Delta
 from builder.disk.golden import Golden, States, state
+from builder.model.disks import RECORD
 from builder.model.edits import Edit, Volume
 from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts, image_digest
 from builder.model.patches import Resolve
@@ -63,11 +65,34 @@ def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Res
             used = pool.submit(allocated, edited, disk)
             delta = chunks.difference(golden.image, golden.metadata, edited)
             digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
-    size = golden.image.stat().st_size
+        recorded = image_digest(digests)
+        rewritten = _record(edited, layout, states, recorded)
+        delta, digests = chunks.amended(golden.image, delta, digests, rewritten)
     facts = ImageFacts(
-        size=size, chunk_size=CHUNK_SIZE, digest=image_digest(digests), chunks=tuple(digests), allocated=used.result()
+        size=golden.image.stat().st_size,
+        chunk_size=CHUNK_SIZE,
+        digest=image_digest(digests),
+        recorded=recorded if rewritten else None,
+        chunks=tuple(digests),
+        allocated=used.result(),
     )
     return Stamp(facts, disk, _file_states(plan, states), delta)
+
+
+def _record(edited: Path, layout: Layout, states: States, digest: str) -> Delta:
+    """Write the image's digest in the place of the zeros in its record; the blocks that it is in."""
+    where, zeros = f"boot:/{RECORD}", b"0" * len(digest)
+    text = fat.read_file(edited, layout.boot_start, RECORD) if where in states else b""
+    if zeros not in text:
+        return {}
+    ((start, _), *_) = fat.content_extents(edited, layout.boot_start, [RECORD])
+    first = start + text.index(zeros)
+    with edited.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), digest.encode(), first)
+        blocks = range(first // chunks.BLOCK, (first + len(zeros) - 1) // chunks.BLOCK + 1)
+        found = {block * chunks.BLOCK: os.pread(file.fileno(), chunks.BLOCK, block * chunks.BLOCK) for block in blocks}
+    states[where]["sha256"] = hashlib.sha256(text.replace(zeros, digest.encode())).hexdigest()
+    return found
 
 
 @contextmanager

@@ -12,10 +12,9 @@ from pathlib import Path
 from builder.disk import mbr
 from builder.errors import BuildError
 from builder.flash.device import Device
-from builder.model.disks import Content, Record, printable
+from builder.model.disks import RECORD, Content, Record, printable
 from builder.run import run
 
-RECORD = "pimu-id.json"
 NODE = "/etc/pimu/node.conf"
 GUEST_DISK = "/var/lib/pimu/guest/disk.qcow2"
 """It comes to be at the first boot: a disk without it has never run a guest."""

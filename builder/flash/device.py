@@ -121,13 +121,14 @@ class Device:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Device]:
+def opened(path: Path, *, writable: bool = True) -> Iterator[Device]:
     """O_EXCL without a way around it: the kernel refuses what is mounted or held, in whatever namespace.
 
     Raises FlashRefusedError.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+        access = os.O_RDWR if writable else os.O_RDONLY
+        descriptor = os.open(path, access | os.O_EXCL | os.O_CLOEXEC)
     except OSError as refused:
         text, hint = _REFUSED.get(refused.errno or 0, (f"cannot be opened: {refused.strerror}", ""))
         raise FlashRefusedError(text, where=str(path), hint=hint) from refused

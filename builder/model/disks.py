@@ -143,8 +143,12 @@ class Identity:
         return self.password[-4:] if self.serial or self.wwn else self.password
 
 
+RECORD = "pimu-id.json"
+"""On the boot volume."""
+
+
 class Record(BaseModel):
-    """`pimu-id.json` on the boot volume: whose disk this is."""
+    """Whose disk this is, and with which image (`recorded` in its manifest)."""
 
     model_config = ConfigDict(frozen=True)
 

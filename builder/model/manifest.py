@@ -39,11 +39,16 @@ Extents = tuple[Extent, ...]
 
 
 class ImageFacts(_Value):
-    """Size in bytes; the last chunk may be shorter than the others. `allocated` is what has to be on a disk."""
+    """Size in bytes; the last chunk may be shorter than the others. `allocated` is what has to be on a disk.
+
+    `recorded` is the digest that the image's own record on its boot volume gives: no file can hold the digest of an
+    image that it is in, so it is that of the image with zeros in its place.
+    """
 
     size: int
     chunk_size: int
     digest: Sha256
+    recorded: Sha256 | None = None
     chunks: tuple[Sha256, ...]
     allocated: Extents
 
