@@ -18,7 +18,7 @@ from builder.errors import BusyError
 from builder.model.progress import Progress
 from builder.sources import Cache
 from builder.sources.cache import sha256_of
-from builder.store import Store, is_whole
+from builder.store import Store, is_whole, sweep
 
 _DOWNLOADS = "sha256"
 _WORK = "work"
@@ -46,8 +46,10 @@ def default_root() -> Path:
 
 @contextmanager
 def in_use(root: Path) -> Iterator[None]:
-    """Held by a build from beginning to end. Raises BusyError while the cache is being pruned."""
+    """Held by a build from beginning to end, which begins without what killed ones have left: a build that finds all
+    made would otherwise leave it there. Raises BusyError while the cache is being pruned."""
     with _locked(root, fcntl.LOCK_SH, "the cache is being pruned"):
+        sweep(root / _WORK)
         yield
 
 

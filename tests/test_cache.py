@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.cache import in_use
 from builder.store import Store
 
 Run = Callable[..., int]
@@ -92,3 +93,13 @@ def test_nothing_is_pruned_under_a_build(pimu: Run, project_folder: Path, capsys
     assert pimu("cache", "prune", "--days", "0") == 6
     build.communicate()
     assert pimu("cache", "prune", "--days", "0") == 0
+
+
+def test_a_build_that_finds_all_made_leaves_nothing_of_a_killed_one(tmp_path: Path) -> None:
+    program = "import os, sys; from pathlib import Path; from builder.store import Store\n"
+    program += "with Store(Path(sys.argv[1])).workspace(): os._exit(9)"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", program, tmp_path], env=env, check=False).returncode == 9
+    assert len(list((tmp_path / "work").iterdir())) == 2
+    with in_use(tmp_path):
+        assert not list((tmp_path / "work").iterdir())
