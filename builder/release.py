@@ -21,9 +21,9 @@ from builder.artifacts.os_list import Download, os_list
 from builder.artifacts.packages import System
 from builder.artifacts.provenance import Run, provenance
 from builder.artifacts.spdx import sbom
-from builder.disk.chunks import is_image
 from builder.errors import ConfigurationError, VerifyMismatchError
 from builder.forms.block_map import block_map
+from builder.forms.digests import digests_of
 from builder.forms.image_file import FORMS, manifest_of, raw
 from builder.installed import read_installed
 from builder.model.manifest import Manifest
@@ -99,16 +99,16 @@ def _with_papers(
         node = manifest.node
         progress.step("publish", f"{image.name}: prove it, and write its papers")
         with raw(image, manifest.image, store, progress) as whole:
-            if not is_image(whole, manifest.image):
+            digests = digests_of(whole, manifest.image.allocated)
+            if digests.chunks != manifest.image.chunks:
                 raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build it again")
-            sha256 = sha256_of(whole)
             installed = read_installed(whole, manifest, fresh, guests)
-            (fresh / f"{node}.bmap").write_text(block_map(whole, manifest.image))
-        (fresh / f"{node}.spdx.json").write_bytes(sbom(manifest, installed, sha256))
+            (fresh / f"{node}.bmap").write_text(block_map(manifest.image, digests.extents))
+        (fresh / f"{node}.spdx.json").write_bytes(sbom(manifest, installed, digests.whole))
         (fresh / f"{node}.manifest.json").write_text(manifest.to_json())
         shutil.copyfile(image, fresh / image.name)
         packed = fresh / image.name
-        yield Download(manifest, installed.epoch, sha256, packed.name, sha256_of(packed), packed.stat().st_size)
+        yield Download(manifest, installed.epoch, digests.whole, packed.name, sha256_of(packed), packed.stat().st_size)
 
 
 def _require_no_secrets(image: Path, manifest: Manifest) -> None:

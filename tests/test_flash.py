@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import lzma
 import os
 import pty
 import random
@@ -13,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +28,15 @@ from builder.errors import FlashRefusedError
 from builder.flash import device as devices
 from builder.flash import guard, same_disk
 from builder.flash.device import Device, opened
-from builder.flash.source import extents_of, raw_image, zeros_between
+from builder.flash.source import Image, extents_of, image_source, zeros_between
 from builder.flash.survey import look, target_of
 from builder.flash.writer import write_disk
 from builder.model.disks import BlockDevice, Record
-from builder.model.manifest import Extent, Manifest, image_digest
+from builder.model.manifest import CHUNK_SIZE, Extent, Manifest, image_digest
 from builder.model.progress import Silent
 from builder.run import run
 from tests.loop_device import attach, detach, loop_device
+from tests.packed import PACKERS
 from tests.tiny_image import BOOT_START, HOSTNAME, ROOT_SIZE, ROOT_START, debugfs, make_image, manifest_of
 
 pytestmark = pytest.mark.disk
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.disk
 MIB = 1024**2
 DISK = 40 * MIB
 DIRT = random.Random(2).randbytes(MIB)
+SOME = ("ours.zst", "ours.xz", "one block.xz")
 RECORD = {"cluster": "pimu", "node": "node-003"}
 Run = Callable[..., int]
 Output = pytest.CaptureFixture[str]
@@ -148,14 +150,6 @@ class TestFlashed:
         assert flash(command_line, sparse, disk, "--overwrite-existing") == 0
         assert is_the_disk_of(disk, node)
 
-    def test_a_compressed_image(self, node: Path, disk: Path, tmp_path: Path, command_line: Run) -> None:
-        packed = tmp_path / "node.img.xz"
-        packed.write_bytes(lzma.compress(node.read_bytes(), preset=0))
-        shutil.copy(node.with_suffix(".manifest.json"), tmp_path / "node.manifest.json")
-        dirty(disk)
-        assert flash(command_line, packed, disk, "--overwrite-existing") == 0
-        assert is_the_disk_of(disk, node)
-
     def test_by_a_link_and_as_json(
         self, node: Path, disk: Path, tmp_path: Path, command_line: Run, capsys: Output
     ) -> None:
@@ -196,12 +190,107 @@ class TestFlashed:
         """Neither zeroing by themselves nor, in the second case, direct I/O."""
         monkeypatch.setattr(devices, "_BLKZEROOUT", 0x12FE)
         dirty(disk)
-        with raw_image(node, manifest_at(node)) as source, opened(disk) as device:
+        with image_source(node, manifest_at(node)) as source, opened(disk) as device:
             if direct:
                 device.pass_the_cache()
             assert device.direct == direct
             write_disk(source, device, Silent(), str(disk))
         assert is_the_disk_of(disk, node)
+
+
+class TestCompressed:
+    @pytest.fixture
+    def cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Nothing may come to be here, nor among temporary files."""
+        folder = tmp_path / "cache"
+        folder.mkdir()
+        monkeypatch.setenv("PIMU_CACHE", str(folder))
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        return folder
+
+    @pytest.fixture
+    def packed(self, request: pytest.FixtureRequest, node: Path, tmp_path: Path) -> Path:
+        compression, pack = PACKERS[request.param]
+        file = tmp_path / f"node.img.{compression}"
+        file.write_bytes(pack(node.read_bytes()))
+        shutil.copy(node.with_suffix(".manifest.json"), tmp_path / "node.manifest.json")
+        return file
+
+    @pytest.mark.parametrize("packed", PACKERS, indirect=True)
+    def test_goes_to_the_disk_and_nowhere_else(
+        self, packed: Path, node: Path, disk: Path, cache: Path, command_line: Run
+    ) -> None:
+        dirty(disk)
+        assert flash(command_line, packed, disk, "--overwrite-existing") == 0
+        assert is_the_disk_of(disk, node)
+        assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("packed", SOME, indirect=True)
+    def test_that_is_cut_off_costs_no_disk(
+        self, packed: Path, disk: Path, cache: Path, command_line: Run, capsys: Output
+    ) -> None:
+        os.truncate(packed, packed.stat().st_size - 1000)
+        dirty(disk)
+        before = sha256(disk)
+        assert flash(command_line, packed, disk, "--overwrite-existing") == 4
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if f"{packed}: is damaged: " in line] == lines[-2:-1]
+        assert sha256(disk) == before
+        assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("packed", SOME, indirect=True)
+    def test_with_a_frame_that_has_changed_leaves_a_disk_that_does_not_boot(
+        self, packed: Path, disk: Path, cache: Path, command_line: Run, capsys: Output
+    ) -> None:
+        data = bytearray(packed.read_bytes())
+        place = len(data) // 2
+        data[place] ^= 1
+        packed.write_bytes(data)
+        assert flash(command_line, packed, disk) in (4, 8)
+        self.is_said_to_be_unusable(packed, disk, capsys.readouterr().err)
+        assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("packed", SOME, indirect=True)
+    def test_with_another_manifest_leaves_a_disk_that_does_not_boot(
+        self, packed: Path, node: Path, disk: Path, command_line: Run, capsys: Output
+    ) -> None:
+        """Its last chunk that matters is another."""
+        manifest = manifest_at(node)
+        last = (manifest.image.allocated[-1][1] - 1) // CHUNK_SIZE
+        chunks = [*manifest.image.chunks[:last], "0" * 64, *manifest.image.chunks[last + 1 :]]
+        facts = manifest.image.model_copy(update={"chunks": tuple(chunks)})
+        other = manifest.model_copy(update={"image": facts})
+        packed.with_name("node.manifest.json").write_text(other.to_json())
+        assert flash(command_line, packed, disk) == 8
+        err = capsys.readouterr().err
+        self.is_said_to_be_unusable(packed, disk, err)
+        assert f"is not what its manifest says, at {last * CHUNK_SIZE}-" in err
+
+    @pytest.mark.parametrize("packed", ["ours.zst", "one block.xz"], indirect=True)
+    def test_interrupted_leaves_a_disk_that_does_not_boot(
+        self, packed: Path, node: Path, disk: Path, command_line: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        read = Image.read
+
+        def interrupted(self: Image, parts: Sequence[Extent], buffer: memoryview) -> list[bytes]:
+            if parts[0][0] >= CHUNK_SIZE:
+                os.kill(os.getpid(), signal.SIGINT)
+            return read(self, parts, buffer)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Image, "read", interrupted)
+            assert flash(command_line, packed, disk) == 130
+        assert f"interrupted; {disk} is not usable" in capsys.readouterr().err
+        assert not content(disk)[:MIB].strip(b"\0")
+        assert flash(command_line, packed, disk) == 0
+        assert is_the_disk_of(disk, node)
+
+    def is_said_to_be_unusable(self, packed: Path, disk: Path, err: str) -> None:
+        *_, what, hint = err.splitlines()
+        assert f"{packed}: is " in what
+        assert f"build the image again; {disk} is not usable" in hint
+        assert not content(disk)[:MIB].strip(b"\0")
 
 
 def interrupted_when(name: str, bar: Callable[..., object]) -> Callable[..., object]:

@@ -43,7 +43,6 @@ from builder.model.patches import SecretRef
 from builder.model.values import parse_size
 from builder.project import Project
 from builder.secrets import Secrets, given_secrets, secrets_of
-from builder.store import Store
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -199,7 +198,7 @@ def _image_job(ctx: click.Context, image: Path, options: BuildOptions, given: _G
         raise click.UsageError(f"there is no image {image}", ctx)
     manifest = manifest_of(image)
     secrets = given.secrets(pending_secrets(manifest))
-    return Job(manifest, image_file(image, manifest, Store(options.cache), given.terminal), secrets)
+    return Job(manifest, image_file(image, manifest, given.terminal), secrets)
 
 
 @contextmanager

@@ -21,17 +21,15 @@ from builder.flash.content import content_of
 from builder.flash.device import Device, opened
 from builder.flash.fill import fill, pending_secrets
 from builder.flash.guard import DEFAULT_MAX_SIZE, Wanted
-from builder.flash.source import Source, raw_image
+from builder.flash.source import Source, image_source
 from builder.flash.stamped import stamped_image
 from builder.flash.survey import look, protect, target_of
 from builder.flash.writer import Written, write_disk
-from builder.forms.image_file import raw
 from builder.model.disks import BlockDevice, Content, Identity, Reason, Target
 from builder.model.manifest import Manifest
 from builder.model.patches import Resolve, refuse_secrets
 from builder.model.progress import Progress
 from builder.secrets import private_folder
-from builder.store import Store
 
 __all__ = [
     "DEFAULT_MAX_SIZE",
@@ -89,10 +87,10 @@ class Job:
 
 
 @contextmanager
-def image_file(image: Path, manifest: Manifest, store: Store, progress: Progress) -> Iterator[Source]:
+def image_file(image: Path, manifest: Manifest, progress: Progress) -> Iterator[Source]:
     """An image of any form, which is what its manifest says. Raises VerifyMismatchError, DownloadError."""
     progress.step("flash", f"compare {image.name} with its manifest")
-    with raw(image, manifest.image, store, progress) as unpacked, raw_image(unpacked, manifest) as source:
+    with image_source(image, manifest) as source:
         yield source
 
 

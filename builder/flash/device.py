@@ -21,7 +21,8 @@ from builder.flash.survey import number
 
 _BLKRRPART, _BLKFLSBUF, _BLKZEROOUT = 0x125F, 0x1261, 0x127F
 _BLKGETSIZE64, _BLKGETDISKSEQ = 0x80081272, 0x80081280
-_ZEROS_AT_ONCE = 4 * 1024**2
+_AT_ONCE = 4 * 1024**2
+_MOST_UNFLUSHED = 256 * 1024**2
 _REREAD_TRIES, _REREAD_PAUSE = 10, 0.2
 
 _REFUSED = {
@@ -38,8 +39,8 @@ class Device:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._buffer = mmap.mmap(-1, _ZEROS_AT_ONCE)  # page-aligned, as direct I/O wants it
-        self._zeros = mmap.mmap(-1, _ZEROS_AT_ONCE)
+        self._zeros = mmap.mmap(-1, _AT_ONCE)  # page-aligned, as direct I/O wants it
+        self._unflushed = 0
         self.direct = False
 
     @property
@@ -75,14 +76,24 @@ class Device:
             self.direct = True
 
     def write(self, offset: int, data: memoryview) -> int:
-        return os.pwritev(self._descriptor, [data], offset)
+        """In the page cache not more gathers than an interrupt could wait for."""
+        written = os.pwritev(self._descriptor, [data], offset)
+        if not self.direct:
+            self._unflushed += written
+            if self._unflushed >= _MOST_UNFLUSHED:
+                self.flush()
+        return written
 
     def read(self, offset: int, length: int) -> bytes:
-        """What the medium has, at most 4 MiB of it; less at the device's end."""
+        """What the medium has; less at the device's end."""
+        buffer = memoryview(mmap.mmap(-1, length))
+        return bytes(buffer[: self.read_into(offset, buffer)])
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """How much of the buffer has what the medium has. Aligned as in `write`."""
         if not self.direct:
-            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
-        got = os.preadv(self._descriptor, [memoryview(self._buffer)[:length]], offset)
-        return self._buffer[:got]
+            os.posix_fadvise(self._descriptor, offset, len(buffer), os.POSIX_FADV_DONTNEED)
+        return os.preadv(self._descriptor, [buffer], offset)
 
     def zero(self, offset: int, length: int) -> None:
         """By the device itself where it can: unlike a discard, this reads back as zeros."""
@@ -98,6 +109,7 @@ class Device:
 
     def flush(self) -> None:
         os.fsync(self._descriptor)
+        self._unflushed = 0
 
     def forget_cache(self) -> None:
         with contextlib.suppress(OSError):  # for root; what is dirty has been flushed

@@ -1,9 +1,10 @@
-"""What is written: an image and which bytes of it matter."""
+"""What is written: an image, raw or compressed, and which bytes of it matter."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,21 @@ from typing import Protocol
 
 from builder.disk import chunks
 from builder.disk.allocation import TABLES, merged
-from builder.errors import VerifyMismatchError
-from builder.model.manifest import Extent, ImageFacts, Manifest
+from builder.errors import BuildError, VerifyMismatchError
+from builder.forms.image_file import is_compressed
+from builder.forms.reading import Chunks, compressed_chunks
+from builder.model.manifest import CHUNK_SIZE, Extent, ImageFacts, Manifest
 
 ALIGNMENT = 4096
+_AGAIN = "build the image again"
 
 
 class Source(Protocol):
     """`size` in bytes. `extents` are written; `zeros` must read as zeros; what is in neither may keep what it has. Both
-    are in order, apart from each other, and begin and end at multiples of 4096 or at the image's end."""
+    are in order, apart from each other, and begin and end at multiples of 4096 or at the image's end.
+
+    So many `readers` may read at once. One reader alone asks for chunks in their order.
+    """
 
     @property
     def size(self) -> int: ...
@@ -30,37 +37,86 @@ class Source(Protocol):
     @property
     def zeros(self) -> Sequence[Extent]: ...
 
-    def read(self, offset: int, length: int) -> bytes:
-        """So many bytes, fewer at the end of the image only. Called from one thread at a time, mostly in order."""
+    @property
+    def readers(self) -> int: ...
+
+    def read(self, parts: Sequence[Extent], buffer: memoryview) -> list[bytes]:
+        """Put parts of one chunk of 4 MiB where they are in it; the sha256 (raw, 32 bytes) of each part.
+
+        Raises BuildError, VerifyMismatchError, DownloadError: the image cannot be read, or is not what it should be.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class RawImage:
+class Image:
+    """An image whose chunks are known by `digests`. `fill` puts these parts, at least, of one chunk into a buffer."""
+
     size: int
     extents: Sequence[Extent]
     zeros: Sequence[Extent]
-    descriptor: int
+    readers: int
+    digests: Sequence[str]
+    fill: Callable[[Sequence[Extent], memoryview], None]
 
-    def read(self, offset: int, length: int) -> bytes:
-        parts = []
-        while length and (part := os.pread(self.descriptor, length, offset)):
-            parts.append(part)
-            offset, length = offset + len(part), length - len(part)
-        return b"".join(parts)
+    def read(self, parts: Sequence[Extent], buffer: memoryview) -> list[bytes]:
+        self.fill(parts, buffer)
+        return [self._digest(start, end, buffer) for start, end in parts]
+
+    def _digest(self, start: int, end: int, buffer: memoryview) -> bytes:
+        number, within = divmod(start, CHUNK_SIZE)
+        if within == 0 and end == min(start + CHUNK_SIZE, self.size):
+            return bytes.fromhex(self.digests[number])
+        return hashlib.sha256(buffer[within : within + end - start]).digest()
 
 
 @contextmanager
-def raw_image(image: Path, manifest: Manifest) -> Iterator[RawImage]:
-    """The image as its manifest says, which is found out before any disk is touched.
+def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
+    """The image as its manifest says. Of a raw one this is found out before any disk is touched; of a compressed one
+    that is so of its size and its end, and of each chunk when it is read: it is in no file meanwhile.
 
-    Raises VerifyMismatchError.
+    Raises VerifyMismatchError, DownloadError when a compressed image is damaged.
     """
+    facts, extents = manifest.image, extents_of(manifest.image)
+    zeros = zeros_between(extents, manifest)
+    if is_compressed(image):
+        last = max(end for _, end in extents)
+        with compressed_chunks(image, facts, last) as packed:
+            yield Image(facts.size, extents, zeros, packed.readers, facts.chunks, _proven(packed, facts.chunks, image))
+        return
     with image.open("rb", buffering=0) as file:
         opened = Path(f"/proc/self/fd/{file.fileno()}")  # not what a build may put in its place meanwhile
-        if not chunks.is_image(opened, manifest.image):
-            raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build the image again")
-        extents = extents_of(manifest.image)
-        yield RawImage(manifest.image.size, extents, zeros_between(extents, manifest), file.fileno())
+        if not chunks.is_image(opened, facts):
+            raise VerifyMismatchError("is not what its manifest says", where=str(image), hint=_AGAIN)
+        yield Image(facts.size, extents, zeros, 1, facts.chunks, from_file(file.fileno()))
+
+
+def from_file(descriptor: int) -> Callable[[Sequence[Extent], memoryview], None]:
+    def fill(parts: Sequence[Extent], buffer: memoryview) -> None:
+        for start, end in parts:
+            within, position = start % CHUNK_SIZE, start
+            while position < end:
+                try:
+                    got = os.preadv(descriptor, [buffer[within + position - start : within + end - start]], position)
+                except OSError as unreadable:  # not the disk's fault
+                    text = f"the image cannot be read at {position}: {unreadable.strerror}"
+                    raise BuildError(text) from unreadable
+                if got == 0:
+                    raise BuildError(f"the image ends at {position}, before its time")
+                position += got
+
+    return fill
+
+
+def _proven(packed: Chunks, digests: Sequence[str], image: Path) -> Callable[[Sequence[Extent], memoryview], None]:
+    def fill(parts: Sequence[Extent], buffer: memoryview) -> None:
+        number = parts[0][0] // CHUNK_SIZE
+        length = packed.read(number, buffer)
+        if hashlib.sha256(buffer[:length]).hexdigest() != digests[number]:
+            start = number * CHUNK_SIZE
+            text = f"is not what its manifest says, at {start}-{start + length - 1}"
+            raise VerifyMismatchError(text, where=str(image), hint=_AGAIN)
+
+    return fill
 
 
 def extents_of(facts: ImageFacts) -> tuple[Extent, ...]:

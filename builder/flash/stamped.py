@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 import bisect
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.disk.chunks import Delta
-from builder.flash.source import extents_of, zeros_between
-from builder.model.manifest import Extent, Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class StampedImage:
-    """Implements `source.Source`. `offsets` are those of the delta, in order."""
-
-    size: int
-    extents: Sequence[Extent]
-    zeros: Sequence[Extent]
-    descriptor: int
-    delta: Delta
-    offsets: Sequence[int]
-
-    def read(self, offset: int, length: int) -> bytes:
-        data = bytearray(os.pread(self.descriptor, length, offset))
-        first, last = (bisect.bisect_left(self.offsets, edge) for edge in (offset, offset + length))
-        for start in self.offsets[first:last]:
-            block = self.delta[start]
-            data[start - offset : start - offset + len(block)] = block
-        return bytes(data)
+from builder.flash.source import Image, extents_of, from_file, zeros_between
+from builder.model.manifest import CHUNK_SIZE, Extent, Manifest
 
 
 @contextmanager
-def stamped_image(golden: Path, delta: Delta, manifest: Manifest) -> Iterator[StampedImage]:
+def stamped_image(golden: Path, delta: Delta, manifest: Manifest) -> Iterator[Image]:
     """`golden` has been compared with its digests."""
+    offsets = sorted(delta)
     with golden.open("rb", buffering=0) as file:
-        extents = extents_of(manifest.image)
-        yield StampedImage(
-            manifest.image.size, extents, zeros_between(extents, manifest), file.fileno(), delta, sorted(delta)
-        )
+        fill_golden = from_file(file.fileno())
+
+        def fill(parts: Sequence[Extent], buffer: memoryview) -> None:
+            fill_golden(parts, buffer)
+            for extent in parts:
+                first, last = (bisect.bisect_left(offsets, edge) for edge in extent)
+                for offset in offsets[first:last]:
+                    block, within = delta[offset], offset % CHUNK_SIZE
+                    buffer[within : within + len(block)] = block
+
+        facts, extents = manifest.image, extents_of(manifest.image)
+        yield Image(facts.size, extents, zeros_between(extents, manifest), 1, facts.chunks, fill)

@@ -12,22 +12,23 @@ import hashlib
 import mmap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, groupby
 from typing import Protocol
 
 from builder.errors import BuildError, PimuError, VerifyMismatchError
 from builder.flash.source import ALIGNMENT, Source
-from builder.model.manifest import Extent
+from builder.model.manifest import CHUNK_SIZE, Extent
 from builder.model.progress import Advance, Progress
 
 HEAD = 1024**2
-PIECE = 4 * 1024**2
-_FLUSH_EVERY = 256 * 1024**2
 _ZEROS_AT_ONCE = 64 * 1024**2
-_UNHASHED = 3  # pieces in memory
+_READ_AHEAD = 3  # chunks in memory beside those that are being read
+_HASHERS = 2
 _STALL = 60  # seconds
 
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EBADF})
@@ -42,8 +43,8 @@ class Target(Protocol):
     def write(self, offset: int, data: memoryview) -> int:
         """How much of it was written, which may be less. Offset, length and address are aligned."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """What the medium has, not what a cache remembers; at most 4 MiB."""
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """What the medium has, not what a cache remembers; how much of it. Aligned as in `write`."""
 
     def zero(self, offset: int, length: int) -> None: ...
 
@@ -71,23 +72,23 @@ def write_disk(
     it, an interrupt too, says that the disk is not usable."""
     ends = _outside(source.size, target.size)
     zeros = [part for extent in (*source.zeros, *ends) for part in _pieces(_clipped(extent), _ZEROS_AT_ONCE)]
-    data = [part for extent in source.extents for part in _pieces(_clipped(extent), PIECE)]
+    head = (0, min(HEAD, source.size))
+    data = [part for extent in source.extents for part in _pieces(_clipped(extent), CHUNK_SIZE)]
     amount, nothing = (sum(end - start for start, end in parts) for parts in (data, zeros))
     with _unusable_unless_done(target, where):
         begun = time.monotonic()
         _zero_ends(target)
         with _bar(progress, "write", amount + nothing) as advance:
-            digests = _write(data, source, target, advance)
+            first, kept = _write([head, *data], source, target, advance)
             _zero(zeros, target, advance)
         target.flush()
         target.forget_cache()
         written = time.monotonic()
         with _bar(progress, "verify", amount + nothing) as advance:
-            _verify(data, digests, target, advance, where)
-            _verify_zeros(zeros, target, advance, where)
+            _verify([*kept, *_known_zeros(zeros)], target, advance, where)
         before_it_boots()
-        _write_head(source, target, where)
-        return Written(amount + min(HEAD, source.size), nothing, written - begun, time.monotonic() - written)
+        _write_head(first, target, where)
+        return Written(head[1] + amount, nothing, written - begun, time.monotonic() - written)
 
 
 def _outside(image: int, disk: int) -> list[Extent]:
@@ -117,38 +118,38 @@ def _zero_ends(target: Target) -> None:
     target.flush()
 
 
-def _write(parts: Sequence[Extent], source: Source, target: Target, advance: Advance) -> list[bytes]:
-    """The digest of each part. The next one is read, and the last one hashed, while this one is written."""
-    digests: list[Future[bytes]] = []
-    unflushed = 0
-    buffer = _aligned(PIECE)
-    with ThreadPoolExecutor(2) as pool:
-        coming = pool.submit(_read, source, parts[0]) if parts else None
-        for number, (start, _) in enumerate(parts, 1):
-            assert coming is not None
-            data = coming.result()
-            coming = pool.submit(_read, source, parts[number]) if number < len(parts) else None
-            digests.append(pool.submit(_digest, data))
-            buffer[: len(data)] = data
-            _write_all(target, start, buffer[: len(data)])
-            digests[max(0, len(digests) - _UNHASHED)].result()
-            unflushed += len(data)
-            if unflushed >= _FLUSH_EVERY:
-                target.flush()
-                unflushed = 0
-            advance(len(data))
-    return [digest.result() for digest in digests]
+_Digests = list[tuple[Extent, bytes]]
 
 
-def _read(source: Source, part: Extent) -> bytes:
-    start, end = part
-    try:
-        data = source.read(start, end - start)
-    except OSError as unreadable:  # not the disk's fault
-        raise BuildError(f"the image cannot be read at {start}: {unreadable.strerror}") from unreadable
-    if len(data) != end - start:
-        raise BuildError(f"the image ends at {start + len(data)}, before its {source.size} bytes")
-    return data
+def _write(parts: Sequence[Extent], source: Source, target: Target, advance: Advance) -> tuple[memoryview, _Digests]:
+    """The first part, which is not written yet, and the digests of all others, which are. While one chunk is written,
+    the next ones are read."""
+    first, digests = _aligned(HEAD)[: parts[0][1]], []
+    chunks = (list(group) for _, group in groupby(parts, lambda part: part[0] // CHUNK_SIZE))
+    with ThreadPoolExecutor(source.readers) as pool:
+        pending: deque[tuple[list[Extent], memoryview, Future[list[bytes]]]] = deque()
+
+        def read_next(buffer: memoryview) -> None:
+            if chunk := next(chunks, None):
+                pending.append((chunk, buffer, pool.submit(source.read, chunk, buffer)))
+
+        try:
+            for _ in range(source.readers + _READ_AHEAD):
+                read_next(_aligned(CHUNK_SIZE))
+            while pending:
+                chunk, buffer, reading = pending.popleft()
+                for part, digest in zip(chunk, reading.result(), strict=True):
+                    data = buffer[part[0] % CHUNK_SIZE :][: part[1] - part[0]]
+                    if part == parts[0]:
+                        first[:] = data
+                    else:
+                        _write_all(target, part[0], data)
+                        digests.append((part, digest))
+                        advance(len(data))
+                read_next(buffer)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return first, digests
 
 
 def _write_all(target: Target, offset: int, data: memoryview) -> None:
@@ -168,32 +169,44 @@ def _zero(parts: Sequence[Extent], target: Target, advance: Advance) -> None:
         advance(end - start)
 
 
-def _verify(parts: Sequence[Extent], digests: Sequence[bytes], target: Target, advance: Advance, where: str) -> None:
-    for (start, end), digest in zip(parts, digests, strict=True):
-        if _digest(target.read(start, end - start)) != digest:
-            raise _does_not_keep(where, start, end)
-        advance(end - start)
-
-
-def _verify_zeros(parts: Sequence[Extent], target: Target, advance: Advance, where: str) -> None:
+def _known_zeros(parts: Iterable[Extent]) -> Iterator[tuple[Extent, bytes]]:
+    known: dict[int, bytes] = {}
     for extent in parts:
-        for start, end in _pieces(extent, PIECE):
-            if target.read(start, end - start) != bytes(end - start):
+        for start, end in _pieces(extent, CHUNK_SIZE):
+            length = end - start
+            yield (start, end), known.get(length) or known.setdefault(length, _digest(bytes(length)))
+
+
+def _verify(parts: _Digests, target: Target, advance: Advance, where: str) -> None:
+    """While one part is read from the medium, those before it are hashed."""
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        pending: deque[tuple[Extent, bytes, Future[bytes]]] = deque()
+
+        def compare() -> None:
+            (start, end), digest, hashing = pending.popleft()
+            if hashing.result() != digest:
                 raise _does_not_keep(where, start, end)
             advance(end - start)
 
+        buffers = [_aligned(CHUNK_SIZE) for _ in range(_HASHERS + 1)]
+        for (part, digest), buffer in zip(parts, cycle(buffers), strict=False):
+            if len(pending) == len(buffers):
+                compare()
+            got = target.read_into(part[0], buffer[: part[1] - part[0]])
+            pending.append((part, digest, pool.submit(_digest, buffer[:got])))
+        while pending:
+            compare()
 
-def _write_head(source: Source, target: Target, where: str) -> None:
+
+def _write_head(head: memoryview, target: Target, where: str) -> None:
     """The block with the partition table comes last: without it, the rest is nothing that boots."""
-    head = source.read(0, min(HEAD, source.size))
-    buffer = _aligned(HEAD)
-    buffer[: len(head)] = head
-    _write_all(target, ALIGNMENT, buffer[ALIGNMENT : len(head)])
+    _write_all(target, ALIGNMENT, head[ALIGNMENT:])
     target.flush()
-    _write_all(target, 0, buffer[:ALIGNMENT])
+    _write_all(target, 0, head[:ALIGNMENT])
     target.flush()
     target.forget_cache()
-    if target.read(0, len(head)) != head:
+    back = _aligned(HEAD)[: len(head)]
+    if target.read_into(0, back) != len(head) or back != head:
         raise _does_not_keep(where, 0, len(head))
 
 
@@ -202,7 +215,7 @@ def _does_not_keep(where: str, start: int, end: int) -> VerifyMismatchError:
     return VerifyMismatchError(text, where=where, hint="do not trust it with another image")
 
 
-def _digest(data: bytes) -> bytes:
+def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).digest()
 
 

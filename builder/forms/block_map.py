@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
+from collections.abc import Sequence
 
 from builder.disk.chunks import BLOCK
 from builder.model.manifest import ImageFacts
 
 _UNKNOWN = "0" * 64  # in the place of the map's own checksum while that is reckoned
-_READ = 1 << 20
 _MAP = """\
 <?xml version="1.0" ?>
 <bmap version="2.0">
@@ -27,13 +25,13 @@ _MAP = """\
 """
 
 
-def block_map(image: Path, facts: ImageFacts) -> str:
-    """Of a raw image, from what its filesystems have allocated: no two copies of an image have the same holes."""
-    with image.open("rb", buffering=0) as file:
-        ranges = [
-            f'        <Range chksum="{_sha256(file.fileno(), start, end)}"> {_blocks(start, end)} </Range>'
-            for start, end in facts.allocated
-        ]
+def block_map(facts: ImageFacts, checksums: Sequence[str]) -> str:
+    """From what its filesystems have allocated, and the sha256 of each such extent: no two copies of an image have the
+    same holes."""
+    ranges = [
+        f'        <Range chksum="{checksum}"> {_blocks(start, end)} </Range>'
+        for (start, end), checksum in zip(facts.allocated, checksums, strict=True)
+    ]
     text = _MAP.format(
         size=facts.size,
         block=BLOCK,
@@ -48,11 +46,3 @@ def block_map(image: Path, facts: ImageFacts) -> str:
 def _blocks(start: int, end: int) -> str:
     first, last = start // BLOCK, end // BLOCK - 1
     return str(first) if first == last else f"{first}-{last}"
-
-
-def _sha256(descriptor: int, start: int, end: int) -> str:
-    total = hashlib.sha256()
-    while start < end:
-        total.update(os.pread(descriptor, min(_READ, end - start), start))
-        start += _READ
-    return total.hexdigest()

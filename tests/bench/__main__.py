@@ -12,12 +12,14 @@ import tempfile
 from pathlib import Path
 
 from builder import cache
-from tests.bench import bakes, compression, downloads, images, memory, nodes
+from tests.bench import bakes, compression, downloads, flash, fleet, images, memory, nodes
 from tests.bench.measure import say, table
 
 SUBJECTS = {
     "nodes": nodes.rows,
+    "fleet": fleet.rows,
     "compression": compression.rows,
+    "flash": flash.rows,
     "memory": memory.rows,
     "downloads": downloads.rows,
     "images": images.rows,
