@@ -21,7 +21,7 @@ from builder.artifacts.os_list import Download, os_list
 from builder.artifacts.packages import System
 from builder.artifacts.provenance import Run, provenance
 from builder.artifacts.spdx import sbom
-from builder.errors import ConfigurationError, VerifyMismatchError
+from builder.errors import ConfigurationError, DownloadError, VerifyMismatchError
 from builder.forms.block_map import block_map
 from builder.forms.digests import digests_of
 from builder.forms.image_file import FORMS, manifest_of, raw
@@ -98,16 +98,21 @@ def _with_papers(
     for image, manifest in manifests.items():
         node = manifest.node
         progress.step("publish", f"{image.name}: prove it, and write its papers")
-        with raw(image, manifest.image, store, progress) as whole:
-            digests = digests_of(whole, manifest.image.allocated)
-            if digests.chunks != manifest.image.chunks:
-                raise VerifyMismatchError("is not what its manifest says", where=str(image), hint="build it again")
-            installed = read_installed(whole, manifest, fresh, guests)
-            (fresh / f"{node}.bmap").write_text(block_map(manifest.image, digests.extents))
+        packed = fresh / image.name
+        shutil.copyfile(image, packed)
+        # The copy is what is proved: a build may put another image in the original's place meanwhile.
+        try:
+            with raw(packed, manifest.image, store, progress) as whole:
+                digests = digests_of(whole, manifest.image.allocated)
+                if digests.chunks != manifest.image.chunks:
+                    raise VerifyMismatchError("is not what its manifest says", hint="build it again")
+                installed = read_installed(whole, manifest, fresh, guests)
+                (fresh / f"{node}.bmap").write_text(block_map(manifest.image, digests.extents))
+        except (DownloadError, VerifyMismatchError) as damaged:
+            damaged.where = str(image)
+            raise
         (fresh / f"{node}.spdx.json").write_bytes(sbom(manifest, installed, digests.whole))
         (fresh / f"{node}.manifest.json").write_text(manifest.to_json())
-        shutil.copyfile(image, fresh / image.name)
-        packed = fresh / image.name
         yield Download(manifest, installed.epoch, digests.whole, packed.name, sha256_of(packed), packed.stat().st_size)
 
 

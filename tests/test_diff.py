@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from builder.artifacts.differences import Difference, compare, side_of, to_lines
+from builder.disk.chunks import digests
 from builder.model.manifest import DiskFacts, FileState, ImageFacts, Manifest, image_digest
 from builder.plan import as_data, to_json
+from builder.run import run
 from tests.planned import plan_of
+from tests.workshop import flip
 
 DEB = {"name": "nano", "version": "8.4-1", "architecture": "arm64", "archive": "http://a", "path": "n.deb", "size": 5}
 LOCK = {"debian-trixie arm64": {"request": "{}", "epoch": 7, "essential": [], "debs": [{**DEB, "sha256": "a" * 64}]}}
@@ -120,20 +123,28 @@ def test_plans_are_compared_by_settings_packages_edits_and_seed(project_folder: 
     assert not {one.kind for one in found} - {"setting", "package", "edit", "seed"}
 
 
+@pytest.fixture
+def image(project_folder: Path, tmp_path: Path) -> Path:
+    """One whose manifest is beside it, and true."""
+    file = tmp_path / "node-003.img"
+    file.write_bytes(b"boot")
+    os.truncate(file, 3 * 4194304)
+    whole = manifest_of(project_folder, image=image_of(tuple(digests(file))))
+    file.with_suffix(".manifest.json").write_text(whole.to_json())
+    return file
+
+
 def test_the_command_ends_with_1_for_a_difference_and_with_0_for_none(
+    image: Path,
     project_folder: Path,
     tmp_path: Path,
     command_line: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = manifest_of(project_folder)
-    image, plan = tmp_path / "node-003.img", tmp_path / "plan"
-    image.touch()
-    os.truncate(image, whole.image.size)
-    image.with_suffix(".manifest.json").write_text(whole.to_json())
+    plan = tmp_path / "plan"
     plan.write_text(to_json(plan_of(project_folder)))
 
-    assert command_line("diff", str(image), str(plan)) == 0
+    assert command_line("diff", str(image), str(plan), "--quiet") == 0
     assert capsys.readouterr() == (f"{image} and {plan}: no difference\n", "")
     assert command_line("diff", str(image), str(plan), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"same": True, "differences": [], "chunks": 0, "all_chunks": 0}
@@ -143,3 +154,49 @@ def test_the_command_ends_with_1_for_a_difference_and_with_0_for_none(
     data = json.loads(capsys.readouterr().out)
     assert not data["same"]
     assert {"settings"} <= {one["where"] for one in data["differences"]}
+
+
+Alter = Callable[[Path], object]
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda image: flip(image, 0.9),
+        lambda image: os.truncate(image, 2 * 4194304),
+        lambda image: os.truncate(image, 4 * 4194304),
+        lambda image: image.write_bytes(b""),
+    ],
+    ids=["a bit", "shorter", "longer", "empty"],
+)
+@pytest.mark.parametrize("side", ["A", "B", "both"])
+def test_an_image_that_was_altered_is_never_called_the_same(
+    side: str, alter: Alter, image: Path, command_line: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = image.with_suffix(".manifest.json")
+    alter(image)
+    words = {"A": (image, manifest), "B": (manifest, image), "both": (image, image)}[side]
+    assert command_line("diff", *map(str, words), "--json") == 8
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{image}: is not what the manifest beside it says" in err
+
+
+@pytest.mark.disk
+def test_a_compressed_image_is_read_too(
+    image: Path, command_line: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = image.with_suffix(".img.zst")
+    run(["zstd", "-q", image, "-o", packed])
+    assert command_line("diff", str(packed), str(image)) == 0
+    flip(image)
+    run(["zstd", "-q", "-f", image, "-o", packed])
+    assert command_line("diff", str(packed), str(image.with_suffix(".manifest.json"))) == 8
+    assert f"{packed}: is not what the manifest beside it says" in capsys.readouterr().err
+
+
+def test_other_chunks_are_a_difference_whatever_the_digest_says(shipped_folder: Path) -> None:
+    whole = manifest_of(shipped_folder)
+    forged = whole.image.model_copy(update={"chunks": ("1" * 64, "2" * 64, "9" * 64)})
+    found = compare(side_of(whole.to_json(), "a"), side_of(manifest_of(shipped_folder, image=forged).to_json(), "b"))
+    assert (found.differences, found.chunks, found.same) == ((), 1, False)

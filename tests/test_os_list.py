@@ -18,15 +18,19 @@ SCHEMA = json.loads((Path(__file__).parent / "os-list-schema.json").read_text())
 
 
 @pytest.fixture
-def listed(shipped_folder: Path) -> dict[str, Any]:
+def downloads(shipped_folder: Path) -> list[Download]:
     """A worker's and a server's image, as they are published."""
     plans = [plan_of(shipped_folder, role=role) for role in ROLES]
     manifests = [
         bare_manifest().model_copy(update={"node": plan.settings.name, "plan": as_data(plan)}) for plan in plans
     ]
-    downloads = [
+    return [
         Download(manifest, 1795486335, "a" * 64, f"{manifest.node} 1+2.img.xz", "b" * 64, 4) for manifest in manifests
     ]
+
+
+@pytest.fixture
+def listed(downloads: list[Download]) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(os_list(downloads, "https://example.org/set/"))
     return data
 
@@ -58,3 +62,9 @@ def test_an_entry_says_what_is_on_the_disk_and_what_is_downloaded(listed: dict[s
 
 def test_imager_is_not_asked_to_set_anything(listed: dict[str, Any]) -> None:
     assert not [entry for entry in listed["os_list"] if "init_format" in entry]
+
+
+def test_images_that_are_nowhere_yet_are_told_by_name(downloads: list[Download]) -> None:
+    data = json.loads(os_list(downloads, ""))
+    jsonschema.validate(data, SCHEMA)
+    assert [entry["url"] for entry in data["os_list"]] == ["node-001%201%2B2.img.xz", "node-003%201%2B2.img.xz"]

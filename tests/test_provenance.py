@@ -64,9 +64,14 @@ def manifests(shipped_folder: Path) -> list[Manifest]:
 
 
 def statement(
-    manifests: list[Manifest], environment: Mapping[str, str] = BY_HAND, revision: Revision | None = None
+    manifests: list[Manifest],
+    environment: Mapping[str, str] = BY_HAND,
+    revision: Revision | None = None,
+    *,
+    begun: float = 1795486335.5,
+    where: tuple[str, str] = ("builder-1", "Debian 12, x86_64"),
 ) -> dict[str, Any]:
-    run = Run(1795486335.5, 1795486399.9, "builder-1", "Debian 12, x86_64", environment)
+    run = Run(begun, begun + 64.4, *where, environment)
     text = provenance(SUBJECTS, manifests, run, tools={"mke2fs": "1.47.2"}, revision=revision)
     assert text.endswith(b"}\n")
     assert text.count(b"\n") == 1
@@ -102,15 +107,25 @@ def test_every_file_of_the_set_is_a_subject_and_everything_fetched_a_dependency_
         for name in ("node-003", "node-004")
     ]
     assert data["predicate"]["runDetails"]["metadata"] == {
+        "invocationId": "builder-1 2026-11-24T02:12:15Z",
         "startedOn": "2026-11-24T02:12:15Z",
         "finishedOn": "2026-11-24T02:13:19Z",
     }
 
 
 def test_another_run_differs_in_what_is_of_the_run_only(manifests: list[Manifest]) -> None:
-    by_hand, in_ci = statement(manifests), statement(manifests, GITHUB)
-    assert by_hand["predicate"].pop("runDetails") != in_ci["predicate"].pop("runDetails")
-    assert by_hand == in_ci
+    by_hand = statement(manifests)
+    elsewhere = statement(manifests, GITHUB, begun=1795999999.0, where=("builder-2", "Debian 13, aarch64"))
+    assert by_hand["predicate"].pop("runDetails") != elsewhere["predicate"].pop("runDetails")
+    assert by_hand == elsewhere
+
+
+def test_two_files_that_one_address_gave_are_two_dependencies(manifests: list[Manifest]) -> None:
+    later = {**LOCK, "raspios-trixie": {**IMAGE, "sha256": "e" * 64, "extracted_sha256": "f" * 64, "extracted_size": 9}}
+    one, other = manifests
+    data = statement([one, other.model_copy(update={"lock": later})])
+    found = data["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert [one["digest"]["sha256"][0] for one in found if one["uri"] == IMAGE["url"]] == ["c", "e"]
 
 
 @pytest.mark.parametrize(
@@ -123,15 +138,15 @@ def test_another_run_differs_in_what_is_of_the_run_only(manifests: list[Manifest
         ),
         (GITLAB, "https://gitlab.example/o/p/-/runners/7", "https://gitlab.example/o/p/-/jobs/42"),
         ({"BUILD_URL": "https://ci/job/9/", "JENKINS_URL": "https://ci/"}, "https://ci/", "https://ci/job/9/"),
-        (BY_HAND, "https://pimu-build/builder/by-hand", None),
+        (BY_HAND, "https://pimu-build/builder/by-hand", "builder-1 2026-11-24T02:12:15Z"),
     ],
 )
 def test_a_ci_is_known_by_its_variables_and_no_secret_of_it_is_told(
-    manifests: list[Manifest], environment: dict[str, str], builder: str, run: str | None
+    manifests: list[Manifest], environment: dict[str, str], builder: str, run: str
 ) -> None:
     data = statement(manifests, environment)
     details = data["predicate"]["runDetails"]
-    assert (details["builder"]["id"], details["metadata"].get("invocationId")) == (builder, run)
+    assert (details["builder"]["id"], details["metadata"]["invocationId"]) == (builder, run)
     assert "secret" not in json.dumps(data)
 
 
@@ -152,7 +167,12 @@ def test_the_commit_is_a_dependency_when_there_is_one(manifests: list[Manifest])
         ("https://example.org/p.git", "https://example.org/p.git"),
         ("https://user:ghp_x@example.org/p.git", "https://example.org/p.git"),
         ("https://p@ss@example.org/p.git", "https://example.org/p.git"),
-        ("git@example.org:o/p.git", "git@example.org:o/p.git"),
+        ("https://example.org/p.git?private_token=x#y", "https://example.org/p.git"),
+        ("ssh://git@example.org:2222/o/p.git", "ssh://example.org:2222/o/p.git"),
+        ("git@example.org:o/p.git", "ssh://example.org/o/p.git"),
+        ("example.org:/srv/p.git", "ssh://example.org/srv/p.git"),
+        ("ext::ssh -i key example.org", ""),
+        ("C", ""),
         ("/home/pimu/p", ""),
         ("../p", ""),
         ("file:///srv/p", ""),

@@ -12,7 +12,9 @@ import pytest
 from builder import cache
 from builder.build import BuildOptions, Built, build
 from builder.disk.allocation import allocated
+from builder.forms.block_map import block_map
 from builder.forms.image_file import manifest_of
+from builder.model.manifest import ImageFacts
 from builder.model.progress import Silent
 from builder.project import Project
 from builder.run import run
@@ -98,10 +100,27 @@ def test_an_image_that_is_not_what_its_manifest_says_is_refused(
 ) -> None:
     output = tmp_path / "output"
     shutil.copytree(folder / "output", output)
-    flip(output / "node-003.img.zst")
+    image = output / "node-003.img.zst"
+    flip(image)
     status = publish(tmp_path / "set", "node-003", "--output", str(output))
-    assert (status in (4, 8), "node-003.img.zst" in capsys.readouterr().err) == (True, True)
+    assert (status in (4, 8), f"error: {image}: " in (said := capsys.readouterr().err)) == (True, True), said
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
+def test_an_image_that_a_build_replaces_meanwhile_is_proved_as_it_is_published(
+    folder: Path, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output"
+    shutil.copytree(folder / "output", output)
+
+    def while_a_build_ends(image: Path, facts: ImageFacts) -> str:
+        shutil.copyfile(output / "node-004.img.zst", output / "new")
+        (output / "new").rename(output / "node-003.img.zst")
+        return block_map(image, facts)
+
+    monkeypatch.setattr("builder.release.block_map", while_a_build_ends)
+    assert publish(tmp_path / "set", "node-003", "--output", str(output)) == 0
+    assert sha256_of(tmp_path / "set/node-003.img.zst") == sha256_of(folder / "output/node-003.img.zst")
 
 
 @pytest.mark.parametrize(("words", "said"), [(("node-009",), "has no image of node-009"), ((), "is there already")])

@@ -5,17 +5,20 @@ and the same whenever it is made.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from builder.artifacts.packages import Installed, Package, System, apk_packages, dpkg_packages, system_of
 from builder.artifacts.purl import package_purl
-from builder.artifacts.spdx import sbom
+from builder.artifacts.spdx import _identifier, sbom
 from builder.build import Built
 from builder.disk import ext4
 from builder.errors import BuildError
@@ -110,6 +113,10 @@ def test_what_apk_has_comes_with_its_origin_and_licence() -> None:
             "Package: x\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nSource: a b\n",
             "of the source 'a b'",
         ),
+        (
+            "".join(f"Package: x\nStatus: i ok installed\nVersion: {n}\nArchitecture: all\n\n" for n in "12"),
+            "x is there twice, 1 and 2",
+        ),
     ],
 )
 def test_a_damaged_database_is_named(text: str, said: str) -> None:
@@ -149,6 +156,14 @@ def test_a_purl_has_its_characters_encoded() -> None:
     assert package_purl(alpine, alpine.packages[1], None) == (
         "pkg:apk/alpine/musl@1.2.5-r10?arch=x86_64&distro=alpine-3.22.1"
     )
+
+
+@given(st.lists(st.text("ax2b-+._", max_size=8), unique=True, min_size=2, max_size=40))
+@example(["g+", "g-x2b-", "g-x2d-x2b-"])
+def test_every_element_has_an_id_of_its_own(names: list[str]) -> None:
+    ids = [_identifier(name) for name in names]
+    assert len(set(ids)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9.-]*", one) for one in ids)
 
 
 @pytest.fixture(scope="module")
@@ -256,16 +271,18 @@ def test_a_guest_is_read_once_for_all_images_that_have_it(alpine: tuple[Path, Ma
 
 
 @pytest.mark.disk
-def test_another_image_has_another_namespace_and_the_same_one_the_same_bytes(
+def test_another_document_has_another_namespace_and_the_same_image_the_same_bytes(
     alpine: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
     image, manifest = alpine
     text = sbom_of(image, manifest, tmp_path)
     facts = manifest.image.model_copy(update={"digest": "0" * 64})
-    other = sbom_of(image, manifest.model_copy(update={"image": facts}), tmp_path)
+    changes: list[dict[str, Any]] = [{"image": facts}, {"lock": {}}, {"node": "node-009"}]
+    others = [manifest.model_copy(update=change) for change in changes]
+    texts = [text, *(sbom_of(image, other, tmp_path) for other in others)]
 
     assert sbom_of(image, manifest, tmp_path) == text
-    assert json.loads(text)["documentNamespace"] != json.loads(other)["documentNamespace"]
+    assert len({json.loads(one)["documentNamespace"] for one in texts}) == len(texts)
 
 
 @pytest.mark.disk

@@ -86,6 +86,10 @@ class Comparison:
     chunks: int
     all_chunks: int
 
+    @property
+    def same(self) -> bool:
+        return not self.differences and not self.chunks
+
 
 def side_of(text: str, where: str) -> Side:
     """The text of a manifest or a plan. Raises ConfigurationError, at `where`, when it is neither."""

@@ -35,7 +35,8 @@ class Download:
 
 
 def os_list(downloads: Iterable[Download], url: str, icon: str = ICON) -> bytes:
-    """os_list.json of images that are found below `url`, the folder of the set."""
+    """os_list.json of images that are found below `url`, the folder of the set; "" where it is not known yet, and then
+    each is told by its name alone."""
     entries = [_entry(one, url, icon) for one in sorted(downloads, key=lambda one: one.manifest.node)]
     return (json.dumps({"os_list": entries}, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -46,7 +47,7 @@ def _entry(download: Download, url: str, icon: str) -> dict[str, Any]:
         "name": manifest.node,
         "description": _description(manifest),
         "icon": icon,
-        "url": f"{url.rstrip('/')}/{quoted(download.file)}",
+        "url": f"{url.rstrip('/')}/{quoted(download.file)}" if url else quoted(download.file),
         "extract_size": manifest.image.size,
         "extract_sha256": download.image_sha256,
         "image_download_size": download.size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from builder.errors import BuildError
@@ -134,7 +135,11 @@ def _required(fields: Mapping[str, str], names: tuple[str, ...], where: str) -> 
 def _sorted(found: list[Package], where: str) -> tuple[Package, ...]:
     if not found:
         raise _damaged("nothing is installed", where)
-    return tuple(sorted(found))
+    packages = tuple(sorted(found))
+    for one, other in pairwise(packages):
+        if (one.name, one.architecture) == (other.name, other.architecture):
+            raise _damaged(f"{one.name} is there twice, {one.version} and {other.version}", where)
+    return packages
 
 
 def _damaged(reason: str, where: str) -> BuildError:

@@ -1,7 +1,7 @@
 """How a set of files came to be: an in-toto Statement v1 with a provenance predicate of SLSA v1 (slsa.dev/spec/v1.0).
 
-What is of one run (when, where, in whose CI) is here and in no other paper. The builder tells it of itself, which is
-SLSA's build level 1: who wants more has the CI sign it.
+What is of one run (when, where, in whose CI) is in its runDetails, and in no other paper: all else is the same each
+time. The builder tells it of itself, which is SLSA's build level 1: who wants more has the CI sign it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def provenance(
 
     Raises ConfigurationError when a manifest's lock is damaged.
     """
-    platform, invocation = _platform(run.environment)
+    platform, invocation = _platform(run)
     metadata = {"startedOn": timestamp(run.started), "finishedOn": timestamp(run.finished)}
     statement = {
         "_type": STATEMENT,
@@ -68,12 +68,12 @@ def provenance(
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"nodes": [_node(manifest) for manifest in manifests]},
-                "internalParameters": {"host": run.host, "system": run.system, "tools": dict(sorted(tools.items()))},
+                "internalParameters": {"tools": dict(sorted(tools.items()))},
                 "resolvedDependencies": [*_project(revision), *_dependencies(manifests)],
             },
             "runDetails": {
-                "builder": {"id": platform, "version": {"pimu-build": builder.__version__}},
-                "metadata": {"invocationId": invocation, **metadata} if invocation else metadata,
+                "builder": {"id": platform, "version": {"pimu-build": builder.__version__, "system": run.system}},
+                "metadata": {"invocationId": invocation, **metadata},
             },
         },
     }
@@ -81,27 +81,29 @@ def provenance(
 
 
 def without_credentials(url: str) -> str:
-    """A git remote's URL as it may be published; "" for one of this machine alone."""
-    if re.match(r"(file:|/|\.)", url) or not re.match(r"([a-z+]+://|[^/\s]+:)", url):
-        return ""
-    return re.sub(r"^([a-z+]+://)[^/]*@", r"\1", url)
+    """A git remote as a URL that may be published; "" for one of this machine alone, and for what is no URL."""
+    if short := re.fullmatch(r"(?:[^/\s:]+@)?([^/\s:@]+):((?!//|:)\S+)", url):  # HOST:PATH, as of scp(1)
+        return f"ssh://{short[1]}/{short[2].lstrip('/')}"
+    parts = re.match(r"((?:https?|ssh|git)://)(?:[^/]*@)?([^@/?#\s]+/[^?#\s]+)", url)
+    return f"{parts[1]}{parts[2]}" if parts else ""
 
 
-def _platform(environment: Mapping[str, str]) -> tuple[str, str]:
-    """Who built, as a URI, and which run it was, "" by hand: from the variables that GitHub's and GitLab's runners set,
-    and BUILD_URL of Jenkins and its kin."""
+def _platform(run: Run) -> tuple[str, str]:
+    """Who built, as a URI, and which run it was: from the variables that GitHub's and GitLab's runners set, and
+    BUILD_URL of Jenkins and its kin; by hand, host and moment."""
+    environment, by_hand = run.environment, f"{run.host} {timestamp(run.started)}"
     if environment.get("GITHUB_ACTIONS") == "true":
         server = environment.get("GITHUB_SERVER_URL", "https://github.com")
-        run = "{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}/attempts/{GITHUB_RUN_ATTEMPT}"
+        attempt = "{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}/attempts/{GITHUB_RUN_ATTEMPT}"
         names = dict.fromkeys(("GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_WORKFLOW_REF"), "unknown")
         known = {**names, "GITHUB_RUN_ATTEMPT": "1", **environment}
-        return f"{server}/{known['GITHUB_WORKFLOW_REF']}", f"{server}/{run.format_map(known)}"
+        return f"{server}/{known['GITHUB_WORKFLOW_REF']}", f"{server}/{attempt.format_map(known)}"
     if environment.get("GITLAB_CI") == "true":
         project, runner = environment.get("CI_PROJECT_URL", "https://gitlab.com"), environment.get("CI_RUNNER_ID", "0")
-        return f"{project}/-/runners/{runner}", environment.get("CI_JOB_URL", "")
+        return f"{project}/-/runners/{runner}", environment.get("CI_JOB_URL", by_hand)
     if environment.get("BUILD_URL"):
         return environment.get("JENKINS_URL") or _BY_HAND, environment["BUILD_URL"]
-    return _BY_HAND, ""
+    return _BY_HAND, by_hand
 
 
 def _node(manifest: Manifest) -> dict[str, str]:
@@ -124,14 +126,15 @@ def _project(revision: Revision | None) -> list[dict[str, Any]]:
 
 
 def _dependencies(manifests: Iterable[Manifest]) -> list[dict[str, Any]]:
-    """All that was fetched, each thing once: every .deb by itself, so that a digest can be looked for."""
-    found: dict[str, dict[str, Any]] = {}
+    """All that was fetched, each thing once: every .deb by itself, so that a digest can be looked for. Images that were
+    built with other locks may have got other bytes from one address."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for manifest in manifests:
         for name, data in manifest.lock.items():
             locked = of_data(data, f"manifest of {manifest.node}: {name}")
             for one in locked.debs if isinstance(locked, Resolution) else (locked,):
-                found[one.url] = _descriptor(name, one)
-    return [found[url] for url in sorted(found)]
+                found[one.url, one.sha256] = _descriptor(name, one)
+    return [found[key] for key in sorted(found)]
 
 
 def _descriptor(name: str, fetched: Deb | LockedImage | LockedFile) -> dict[str, Any]:

@@ -87,7 +87,6 @@ def sbom(manifest: Manifest, installed: Installed, image_sha256: str = "") -> by
         "dataLicense": "CC0-1.0",
         "SPDXID": _DOCUMENT,
         "name": f"{manifest.node}.img",
-        "documentNamespace": f"https://pimu-build/spdx/{uuid.uuid5(_NAMESPACE, manifest.image.digest)}",
         "creationInfo": {
             "created": timestamp(installed.epoch),
             "creators": [f"Tool: pimu-build-{builder.__version__}"],
@@ -98,7 +97,13 @@ def sbom(manifest: Manifest, installed: Installed, image_sha256: str = "") -> by
             for part in sorted(parts, key=lambda part: (part.whole, part.relation, part.key))
         ],
     }
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    # Of all that it says: no two documents may have one namespace, not of one image either (SPDX 2.3, 6.5).
+    namespace = uuid.uuid5(_NAMESPACE, f"{manifest.image.digest} {_json(document)}")
+    return f"{_json(document | {'documentNamespace': f'https://pimu-build/spdx/{namespace}'})}\n".encode()
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
 
 
 def _parts(manifest: Manifest, installed: Installed, image_sha256: str) -> Iterator[_Part]:
@@ -120,7 +125,7 @@ def _parts(manifest: Manifest, installed: Installed, image_sha256: str) -> Itera
 def _packages(where: str, system: System, lock: _Lock) -> Iterator[tuple[str, dict[str, Any]]]:
     for package in system.packages:
         deb = lock.deb(package) if system.kind == "deb" else None
-        name = f"SPDXRef-{where}-{system.kind}-{_identifier(f'{package.name}-{package.architecture}')}"
+        name = f"SPDXRef-{where}-{system.kind}-{_identifier(f'{package.name}.{package.architecture}')}"
         yield name, _package(system, package, deb)
 
 
@@ -226,4 +231,4 @@ def _file_id(name: str) -> str:
 
 def _identifier(name: str) -> str:
     """Of letters, digits, dots and hyphens only, and another one for another name."""
-    return re.sub(r"[^A-Za-z0-9.-]", lambda found: f"-x{ord(found[0]):x}-", name)
+    return re.sub(r"[^A-Za-z0-9.-]|-(?=x)", lambda found: f"-x{ord(found[0]):x}-", name)

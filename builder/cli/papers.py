@@ -21,9 +21,10 @@ from builder.cli.group import (
     verbosity_options,
 )
 from builder.cli.terminal import Terminal
-from builder.errors import ConfigurationError
+from builder.disk.chunks import is_image
+from builder.errors import ConfigurationError, VerifyMismatchError
 from builder.fleet import fleet
-from builder.forms.image_file import is_compressed, manifest_of
+from builder.forms.image_file import manifest_of, raw
 from builder.release import images_in, publish_set
 from builder.store import Store
 
@@ -40,19 +41,21 @@ def diff_command(ctx: click.Context, /, *, a: Path, b: Path, as_json: bool) -> N
     """Tell what differs between two images.
 
     A and B are images with their manifests beside them, manifests, or plans as `pimu-build plan --json` prints them, in
-    any mixture. Two images are compared file by file, by what their manifests say (`pimu-build verify` proves it), with
-    their settings, locks and partitions; a plan knows what would be asked for only. Exits with 1 if something differs.
+    any mixture. Two images are compared file by file, with their settings, locks and partitions, by what their
+    manifests say; every byte of an image is read first, and one that is not its manifest's ends the command with 8. A
+    plan knows what would be asked for only. Exits with 1 if something differs.
     """
-    found = differences.compare(_side(a), _side(b))
+    terminal = ctx.ensure_object(Terminal)
+    found = differences.compare(_side(a, terminal), _side(b, terminal))
     if as_json:
-        data = {"same": not found.differences, **asdict(found)}
+        data = {"same": found.same, **asdict(found)}
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(differences.to_lines(found)) or f"{a} and {b}: no difference")
-    ctx.exit(1 if found.differences else 0)
+    ctx.exit(0 if found.same else 1)
 
 
-def _side(path: Path) -> differences.Side:
+def _side(path: Path, terminal: Terminal) -> differences.Side:
     """A file that begins as JSON does is read once: it may be a pipe."""
     try:
         with path.open("rb") as file:
@@ -66,12 +69,14 @@ def _side(path: Path) -> differences.Side:
     if text:
         return differences.side_of(text, str(path))
     manifest = manifest_of(path)
-    if not is_compressed(path) and path.stat().st_size != manifest.image.size:
-        raise ConfigurationError(
-            f"has {path.stat().st_size} bytes, and {manifest.image.size} by the manifest beside it",
-            where=str(path),
-            hint=f"pimu-build verify {path}",
-        )
+    terminal.step("diff", f"compare {path.name} with its manifest")
+    with raw(path, manifest.image, Store(cache.default_root()), terminal) as whole:
+        if not is_image(whole, manifest.image):
+            raise VerifyMismatchError(
+                "is not what the manifest beside it says, which tells nothing of it then",
+                where=str(path),
+                hint=f"`pimu-build verify {path}` names what was changed",
+            )
     return differences.side_of(manifest.to_json(), str(path))
 
 
