@@ -1,6 +1,6 @@
 """Gather a set of images that anybody may have: each looked at once more, with its papers, and one list of checksums.
 
-Who has the set needs nothing of ours to check it: sha256sum, gpgv and bmaptool know all of its files.
+Who has the set needs nothing of ours to check it: sha256sum, gpgv, minisign and bmaptool know all of its files.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from builder.model.manifest import Manifest
 from builder.model.progress import Progress
 from builder.revision import revision_of
 from builder.room import told_when_full
-from builder.run import run
+from builder.signing import Signers
 from builder.sources.cache import sha256_of
 from builder.store import Store
 
-SUMS, SIGNATURE, OS_LIST, PROVENANCE = "SHA256SUMS", "SHA256SUMS.asc", "os_list.json", "set.intoto.jsonl"
+SUMS, OS_LIST, PROVENANCE = "SHA256SUMS", "os_list.json", "set.intoto.jsonl"
 _MAKE_ROOM = "make room there, or name another folder"
 
 
@@ -51,13 +51,14 @@ def images_in(output: Path, nodes: Sequence[str]) -> list[Path]:
 
 
 def publish_set(
-    images: Sequence[Path], to: Path, *, url: str, key: str | None, project: Path, store: Store, progress: Progress
+    images: Sequence[Path], to: Path, *, url: str, signers: Signers, project: Path, store: Store, progress: Progress
 ) -> list[Path]:
-    """The files of a new folder `to`, which is there when it is whole. `url` is where the folder will be found; `key`
-    names the gpg key that signs the checksums.
+    """The files of a new folder `to`, which is there when it is whole. `url` is where the folder will be found.
 
-    Raises ConfigurationError for what must not be published, before anything is written; VerifyMismatchError.
+    Raises ConfigurationError for what must not be published, and for a key that cannot sign, before anything is
+    written; VerifyMismatchError; BuildError when a signer fails.
     """
+    signers.require()
     started, manifests = time.time(), {image: manifest_of(image) for image in images}
     for image, manifest in manifests.items():
         _require_no_secrets(image, manifest)
@@ -82,8 +83,7 @@ def publish_set(
             (fresh / PROVENANCE).write_bytes(told)
             sums[PROVENANCE] = hashlib.sha256(told).hexdigest()
             (fresh / SUMS).write_text("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())))
-            if key is not None:
-                _sign(fresh, key)
+            signers.sign(fresh / SUMS)
             os.sync()
             fresh.rename(to)
     finally:
@@ -134,13 +134,6 @@ def _references(plan: Any) -> Iterator[str]:
     if isinstance(plan, list):
         for part in plan:
             yield from _references(part)
-
-
-def _sign(folder: Path, key: str) -> None:
-    """By the user's own gpg and agent, which ask for a passphrase if there is one."""
-    home = {"GNUPGHOME": os.environ["GNUPGHOME"]} if "GNUPGHOME" in os.environ else {}
-    words = ("--batch", "--yes", "--armor", "--local-user", key, "--output", folder / SIGNATURE)
-    run(["gpg", *words, "--detach-sign", folder / SUMS], env=home)
 
 
 def _system() -> str:

@@ -22,6 +22,7 @@ from builder.sources.cache import sha256_of
 from tests.conftest import SHIPPED, copy_shipped
 from tests.planned import DEBIAN
 from tests.test_signatures import make_key
+from tests.test_signing import damaged, minisign_key
 from tests.workshop import flip
 
 pytestmark = pytest.mark.disk
@@ -55,15 +56,19 @@ def test_a_set_is_checked_with_the_tools_of_any_linux(
     key = make_key(tmp_path / "gpg", "publisher@example.org")
     monkeypatch.setenv("GNUPGHOME", str(key.home))
     to = tmp_path / "set"
-    assert publish(to, "--url", "https://example.org/set", "--sign", key.fingerprint) == 0
+    secret = minisign_key(tmp_path)
+    signed = ("--sign", key.fingerprint, "--minisign", str(secret))
+    assert publish(to, "--url", "https://example.org/set", *signed) == 0
 
     of_each = ("bmap", "img.zst", "manifest.json", "spdx.json")
     names = {f"{node}.{suffix}" for node in NODES for suffix in of_each}
-    names |= {"SHA256SUMS", "SHA256SUMS.asc", "os_list.json", "set.intoto.jsonl"}
+    unsummed = {"SHA256SUMS", "SHA256SUMS.asc", "SHA256SUMS.minisig"}
+    names |= {*unsummed, "os_list.json", "set.intoto.jsonl"}
     assert {path.name for path in to.iterdir()} == names
     run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=to)
-    assert len((to / "SHA256SUMS").read_text().splitlines()) == len(names) - 2
+    assert len((to / "SHA256SUMS").read_text().splitlines()) == len(names) - len(unsummed)
     run(["gpg", "--homedir", key.home, "--verify", to / "SHA256SUMS.asc", to / "SHA256SUMS"])
+    run(["minisign", "-V", "-p", secret.with_suffix(".pub"), "-m", to / "SHA256SUMS"])
 
     disk, manifest = tmp_path / "disk", manifest_of(to / "node-004.img.zst")
     run(["bmaptool", "copy", "--bmap", to / "node-004.bmap", to / "node-004.img.zst", disk])
@@ -74,11 +79,7 @@ def test_a_set_is_checked_with_the_tools_of_any_linux(
     whole = run(["zstd", "-dc", to / "node-004.img.zst"]).stdout
     assert listed["node-004"]["extract_size"] == len(whole)
     told = json.loads((to / "set.intoto.jsonl").read_text())
-    assert {subject["name"] for subject in told["subject"]} == names - {
-        "SHA256SUMS",
-        "SHA256SUMS.asc",
-        "set.intoto.jsonl",
-    }
+    assert {subject["name"] for subject in told["subject"]} == names - unsummed - {"set.intoto.jsonl"}
 
     again = tmp_path / "again"
     assert publish(again, "--url", "https://example.org/set") == 0
@@ -121,6 +122,17 @@ def test_an_image_that_a_build_replaces_meanwhile_is_proved_as_it_is_published(
     monkeypatch.setattr("builder.release.block_map", while_a_build_ends)
     assert publish(tmp_path / "set", "node-003", "--output", str(output)) == 0
     assert sha256_of(tmp_path / "set/node-003.img.zst") == sha256_of(folder / "output/node-003.img.zst")
+
+
+@pytest.mark.parametrize("option", ["--sign", "--minisign"])
+def test_a_signer_that_fails_leaves_what_was_there_and_nothing_else(
+    publish: Publish, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GNUPGHOME", str(make_key(tmp_path / "gpg", "publisher@example.org").home))
+    (tmp_path / "sets/of yesterday").mkdir(parents=True)
+    key = damaged(minisign_key(tmp_path)) if option == "--minisign" else "nobody@example.org"
+    assert publish(tmp_path / "sets/of today", "node-003", option, str(key)) == 1
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == ["of yesterday"]
 
 
 @pytest.mark.parametrize(("words", "said"), [(("node-009",), "has no image of node-009"), ((), "is there already")])

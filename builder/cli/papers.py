@@ -26,6 +26,7 @@ from builder.errors import ConfigurationError, VerifyMismatchError
 from builder.fleet import fleet
 from builder.forms.image_file import manifest_of, raw
 from builder.release import images_in, publish_set
+from builder.signing import Signers
 from builder.store import Store
 
 SIDE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -104,7 +105,14 @@ def export_command(
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("nodes", nargs=-1, metavar="[NODE...]", callback=node_names, shell_complete=profile_names("nodes"))
 @click.option("--url", default="", help="Where DIR will be found, for os_list.json.")
-@click.option("--sign", "key", metavar="KEY", help="Sign SHA256SUMS with this key of gpg's.")
+@click.option("--sign", "gpg_key", metavar="KEY", help="Sign SHA256SUMS with this key of gpg's.")
+@click.option(
+    "--minisign",
+    "minisign_key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Sign SHA256SUMS with this secret key of minisign's, which has no password.",
+)
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
 @project_option
 @json_option
@@ -117,7 +125,8 @@ def publish_command(
     folder: Path,
     nodes: tuple[str, ...],
     url: str,
-    key: str | None,
+    gpg_key: str | None,
+    minisign_key: Path | None,
     output: Path | None,
     project: Path,
     as_json: bool,
@@ -132,5 +141,6 @@ def publish_command(
     images = images_in(output or project / "output", nodes)
     store = Store(cache.default_root())
     terminal = ctx.ensure_object(Terminal)
-    made = publish_set(images, folder, url=url, key=key, project=project, store=store, progress=terminal)
+    signers = Signers(gpg_key, minisign_key)
+    made = publish_set(images, folder, url=url, signers=signers, project=project, store=store, progress=terminal)
     click.echo(json.dumps([str(path) for path in made], indent=2) if as_json else "\n".join(map(str, made)))

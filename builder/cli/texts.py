@@ -67,6 +67,7 @@ CHECKING = """\b
 Who has the folder checks it with the tools of any Linux:
   sha256sum --check SHA256SUMS
   gpg --verify SHA256SUMS.asc SHA256SUMS
+  minisign -V -p PUBLIC_KEY_FILE -m SHA256SUMS
   bmaptool copy --bmap NODE.bmap NODE.img.xz /dev/sdX
 """
 
