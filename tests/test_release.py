@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -114,10 +114,10 @@ def test_an_image_that_a_build_replaces_meanwhile_is_proved_as_it_is_published(
     output = tmp_path / "output"
     shutil.copytree(folder / "output", output)
 
-    def while_a_build_ends(image: Path, facts: ImageFacts) -> str:
+    def while_a_build_ends(facts: ImageFacts, sums: Sequence[str]) -> str:
         shutil.copyfile(output / "node-004.img.zst", output / "new")
         (output / "new").rename(output / "node-003.img.zst")
-        return block_map(image, facts)
+        return block_map(facts, sums)
 
     monkeypatch.setattr("builder.release.block_map", while_a_build_ends)
     assert publish(tmp_path / "set", "node-003", "--output", str(output)) == 0
