@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,11 +50,12 @@ class Guest:
 
     folder: Path
     shell: tuple[str, ...]
+    booted: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def boot(self) -> subprocess.Popen[bytes]:
         """Run the join script as init does, with all that it starts in one process group."""
         script = [*self.shell, "/run/pimu-seed/k3s-join.sh"]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [
                 "unshare",
                 "--mount",
@@ -69,6 +70,13 @@ class Guest:
                 *script,
             ]
         )
+        self.booted.append(process)
+        return process
+
+    def switch_off(self) -> None:
+        for process in self.booted:
+            process.kill()
+            process.wait()
 
     def said(self) -> str:
         console = self.folder / "console"
@@ -91,10 +99,14 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(params=["dash", "busybox sh"])
-def guest(request: pytest.FixtureRequest, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site) -> Guest:
+def guest(
+    request: pytest.FixtureRequest, project_folder: Path, tmp_path: Path, server: MockK3s, site: Site
+) -> Iterator[Guest]:
     shell: str = request.param
     write_seed(tmp_path / "guest", project_folder, server, site)
-    return Guest(tmp_path / "guest", tuple(shell.split()))
+    guest = Guest(tmp_path / "guest", tuple(shell.split()))
+    yield guest
+    guest.switch_off()
 
 
 def write_seed(folder: Path, project: Path, server: MockK3s, site: Site) -> None:
