@@ -140,3 +140,39 @@ def test_only_missing_and_damaged_host_keys_are_made(room: Room) -> None:
     room.run("/usr/lib/pimu/hostkeys")
     assert keys(room) == second
     assert sorted(path.name for path in room.path("/etc/ssh").iterdir()) == sorted(Path(name).name for name in second)
+
+
+# Power ----------------------------------------------------------------------------------------------------------------
+
+WEAK = "under-voltage: the power supply or its cable is too weak"
+
+
+@pytest.mark.parametrize(
+    ("firmware", "sensor", "status", "power"),
+    [
+        ("echo throttled=0x0", "0", "ok", ""),
+        ("echo throttled=0x0", "1", "ok", ""),  # the firmware knows better
+        ("echo throttled=0x50005", "0", "degraded", f"{WEAK};throttled"),
+        ("echo throttled=0xa0000", "0", "degraded", "clock was capped;too hot"),
+        ("echo throttled=0x4", "0", "ok", ""),  # its sticky bit would be set
+        ("exit 1", "1", "degraded", WEAK),
+        ("exit 1", "0", "ok", ""),
+        ("exit 1", None, "ok", ""),
+    ],
+)
+def test_the_report_says_what_is_wrong_with_the_power(
+    tmp_path: Path, firmware: str, sensor: str | None, status: str, power: str
+) -> None:
+    staged = stage(tmp_path / "staged")
+    for name, script in {"vcgencmd": firmware, "systemctl": "true", "hostname": "echo 192.168.1.13"}.items():
+        (staged / "usr/bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (staged / "usr/bin" / name).chmod(0o755)
+    with open_room(tmp_path / "room", staged) as room:
+        room.run("mount -t tmpfs tmpfs /sys")
+        if sensor is not None:
+            room.run("mkdir -p /sys/class/hwmon/hwmon0 /sys/class/hwmon/hwmon1; cd /sys/class/hwmon")
+            room.run("cd /sys/class/hwmon; echo cpu_thermal >hwmon0/name; echo rpi_volt >hwmon1/name")
+            room.run(f"echo {sensor} >/sys/class/hwmon/hwmon1/in0_lcrit_alarm")
+        room.run("/usr/lib/pimu/report-boot")
+        found = room.report("boot")
+    assert (found["status"], found["power"], found["addresses"]) == (status, power, "192.168.1.13")
