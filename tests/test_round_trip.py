@@ -17,6 +17,7 @@ from builder.build import BuildOptions, build
 from builder.cli import main
 from builder.flash.source import extents_of, zeros_between
 from builder.forms.block_map import block_map
+from builder.forms.digests import digests_of
 from builder.forms.image_file import Compression, manifest_of
 from builder.model.manifest import Extent, Manifest
 from builder.model.progress import Silent
@@ -125,7 +126,7 @@ def test_bmaptool_makes_the_same_disk(target: str, tiny: Path, tmp_path: Path) -
 
 def by_map(raw: Path, copied: Path, filling: bytes, size: int, folder: Path) -> None:
     manifest = manifest_of(copied)
-    (folder / "image.bmap").write_text(block_map(raw, manifest.image))
+    (folder / "image.bmap").write_text(block_map(manifest.image, digests_of(raw, manifest.image.allocated).extents))
     with loop_device(disk_of(folder / "disk", size, filling)) as device:
         run(["bmaptool", "copy", "--bmap", folder / "image.bmap", copied, device])
         assert sha256(device, manifest.image.allocated) == sha256(raw, manifest.image.allocated)
