@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,8 +178,11 @@ def partitioned(disk: Path, kind: str = "83") -> Iterator[Path]:
     run(["partx", "--add", disk])
     try:
         yield Path(f"{disk}p1")
-    finally:
-        run(["partx", "--delete", disk])
+    finally:  # busy while another program looks at all disks; the loop device's next user must not find it
+        for _ in range(100):
+            if run(["partx", "--delete", disk], check=False).returncode == 0:
+                break
+            time.sleep(0.1)
 
 
 @contextmanager
