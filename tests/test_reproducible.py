@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "4711",
 }
 
+BUILDING = ("--offline", "--jobs", "1")
+
 # Our clean environment keeps the false clock from the tools that it is meant for, so this build lets it through.
 PROGRAM = f"""
 import os, sys, time
@@ -54,7 +56,7 @@ def is_made_elsewhere(built: Built, project: Path, world: Path, made: Iterable[P
     """Build again, with `made` of the cache and the downloads alone."""
     furnish(world, project, made)
 
-    run(["unshare", "--mount", "sh", "-euc", script(world, *words)])
+    elsewhere(world, "node-003", "--role", "worker", *(words or ("--base", DEBIAN)), *BUILDING)
 
     image, manifest = world / "output/node-003.img", world / "output/node-003.manifest.json"
     theirs = Manifest.from_json(manifest.read_text(), "theirs")
@@ -98,8 +100,12 @@ def link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def script(world: Path, *more: str) -> str:
-    """Become the other user in his world, and build."""
+def elsewhere(world: Path, *words: str) -> None:
+    """`pimu-build WORD...`, by the other user in his world."""
+    run(["unshare", "--mount", "sh", "-euc", _script(world, *words)])
+
+
+def _script(world: Path, *words: str) -> str:
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     environment = (
         ENVIRONMENT
@@ -112,15 +118,15 @@ def script(world: Path, *more: str) -> str:
             "LD_PRELOAD": str(library),
         }
     )
-    words = ["node-003", "--role", "worker", "--offline", "--jobs", "1", "--quiet", *(more or ("--base", DEBIAN))]
     places = ["--project", f"{PLACE}/project", "--output", f"{PLACE}/output"]
     user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
     settings = [f"{name}={value}" for name, value in environment.items()]
+    program = [f"{PLACE}/venv/bin/python", "-c", PROGRAM]
     return f"""
         mount --bind {shlex.quote(sys.prefix)} {shlex.quote(str(world / "venv"))}
         for name in passwd subuid subgid; do mount --bind {shlex.quote(str(world))}/$name /etc/$name; done
         mount --rbind {shlex.quote(str(world))} {PLACE}
         umask 077
         cd /
-        exec {shlex.join([*user, "env", "-i", *settings, f"{PLACE}/venv/bin/python", "-c", PROGRAM, *words, *places])}
+        exec {shlex.join([*user, "env", "-i", *settings, *program, *words, "--quiet", *places])}
     """

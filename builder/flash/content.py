@@ -12,6 +12,7 @@ from pathlib import Path
 from builder.disk import mbr
 from builder.errors import BuildError
 from builder.flash.device import Device
+from builder.flash.guard import BTRFS_OF_SEVERAL
 from builder.model.disks import RECORD, Content, Record, printable
 from builder.run import run
 
@@ -31,6 +32,8 @@ def content_of(path: Path, device: Device, boot_start: int) -> Content:
     Raises BuildError when it cannot be read.
     """
     signatures = _signatures(path)
+    if _is_btrfs_of_several(device, 0):
+        signatures = (*signatures, BTRFS_OF_SEVERAL)
     try:
         partitions = mbr.read(path) if "dos" in signatures else ()
     except BuildError:
@@ -44,6 +47,7 @@ def content_of(path: Path, device: Device, boot_start: int) -> Content:
         record=_record(path, starts.get(1, boot_start)) if ours else None,
         extra_partitions=len(starts.keys() - {1, 2}),
         guest_bytes=_occupied(path, starts[2], GUEST_DISK) if 2 in starts else None,
+        inside=tuple(_inside(path, device)),
     )
 
 
@@ -51,6 +55,29 @@ def _signatures(path: Path) -> tuple[str, ...]:
     said = run(["wipefs", "--no-act", "--json", path], timeout=_PATIENCE).text.strip()
     rows = json.loads(said, strict=False)["signatures"] if said else []  # nothing at all, for nothing
     return tuple(dict.fromkeys(printable(row["type"]) for row in rows))
+
+
+def _inside(path: Path, device: Device) -> Iterator[str]:
+    """What its partitions hold, of whatever table: the kernel need not know of them."""
+    for start, size in _windows(path):
+        words = ["--match-tag", "TYPE", "--output", "value", "--offset", str(start), "--size", str(size)]
+        found = run(["blkid", "--probe", *words, path], check=False, timeout=_PATIENCE)
+        yield BTRFS_OF_SEVERAL if _is_btrfs_of_several(device, start) else printable(found.text.strip())
+
+
+def _windows(path: Path) -> Iterator[tuple[int, int]]:
+    """Start and size of partitions in bytes, as sfdisk(8) tells them."""
+    said = run(["sfdisk", "--json", path], check=False, timeout=_PATIENCE)
+    table = json.loads(said.text, strict=False)["partitiontable"] if said.returncode == 0 else {}
+    sector = table.get("sectorsize", 512)
+    for row in table.get("partitions", ()):
+        yield row["start"] * sector, row["size"] * sector
+
+
+def _is_btrfs_of_several(device: Device, start: int) -> bool:
+    """btrfs(5), superblock: magic, and how many devices there are."""
+    block = device.read(start + 65536, 4096)
+    return block[64:72] == b"_BHRfS_M" and int.from_bytes(block[136:144], "little") > 1
 
 
 def _is_blank(device: Device) -> bool:

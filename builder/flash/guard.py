@@ -15,6 +15,8 @@ from builder.model.manifest import Manifest
 DEFAULT_MAX_SIZE = 1_100 * 1000**3
 """SSDs for a Pi are sold up to 1 TB (1,024 GB at most); what people keep backups on begins with the next size."""
 
+BTRFS_OF_SEVERAL = "btrfs_member"
+"""A word of our own: to libblkid all btrfs are alike."""
 MEMBERS = {
     "LVM2_member": "an LVM volume group",
     "LVM1_member": "an LVM volume group",
@@ -30,6 +32,7 @@ MEMBERS = {
     "stratis": "a Stratis pool",
     "VMFS_volume_member": "a VMFS volume",
     "MD_member": "a RAID",
+    BTRFS_OF_SEVERAL: "a btrfs on several disks",
 }
 """Filesystem types of libblkid whose disk is a part of something larger: to overwrite one damages the whole."""
 
@@ -100,7 +103,8 @@ def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> l
 
 def member_refusals(content: Content) -> list[Reason]:
     """The same rule as for what lsblk says, for what only the disk's bytes say. Nothing overrides it."""
-    return [_member(name, "it") for name in content.signatures if name in MEMBERS]
+    found = [*((name, "it") for name in content.signatures), *((name, "a partition of it") for name in content.inside)]
+    return [_member(name, on_it) for name, on_it in dict.fromkeys(found) if name in MEMBERS]
 
 
 def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa: B008  (frozen)

@@ -176,7 +176,7 @@ class Content:
 
     `signatures` are libblkid's words for what it found (`dos`, `ext4`, `crypto_LUKS`). `blank`: samples from all over
     the disk hold nothing. `extra_partitions` are those that no disk of this project has. `guest_bytes` is what the
-    guest's disk occupies, None when there is none.
+    guest's disk occupies, None when there is none. `inside` is what partitions hold, in the same words.
     """
 
     signatures: tuple[str, ...] = ()
@@ -184,6 +184,7 @@ class Content:
     record: Record | None = None
     extra_partitions: int = 0
     guest_bytes: int | None = None
+    inside: tuple[str, ...] = ()
 
 
 Kind = Literal[
