@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.doctor import ROOTLESS, TOOLS
+
 ROOT = Path(__file__).parents[1]
 SETUP = ROOT / "builder/setup/setup.sh"
 LIST = (SETUP.parent / "packages.txt").read_text().splitlines()
@@ -71,6 +73,14 @@ def test_a_version_that_is_too_old_is_missing(version: str, wanted: bool, tmp_pa
 def test_words_select_more(tmp_path: Path) -> None:
     more = set(missing(system(tmp_path, TRIXIE), "bench")) - set(missing(tmp_path))
     assert more == {"guestfs-tools", "guestfish"}
+
+
+def test_a_container_gets_all_that_doctor_looks_for_and_no_checkers(tmp_path: Path) -> None:
+    lacking = set(missing(system(tmp_path, TRIXIE), "container"))
+    of_debian_itself = {"apt", "coreutils", "dpkg", "mount", "util-linux"}
+    assert {tool.package for tool in (*TOOLS, ROOTLESS)} - of_debian_itself <= lacking
+    assert {"minisign", "gpg", "gpg-agent", "python3-venv"} <= lacking
+    assert not {"shellcheck", "cloud-init", "bmap-tools", "diffoscope-minimal"} & lacking
 
 
 def test_a_machine_with_a_kernel_gets_no_second_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 THIS = Path(__file__)
 ROOT = THIS.parents[1]
-FOLDERS = ("builder", "profiles", "overlays", "cloud-init", "tests", ".ci")
+FOLDERS = ("builder", "profiles", "overlays", "cloud-init", "docs", "tests", ".ci")
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 60
 
