@@ -4,6 +4,7 @@ that nothing else stands on."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,15 +64,32 @@ def number(device: int) -> str:
 
 def _sysfs(device: str, aliases: Mapping[str, Sequence[str]]) -> Sysfs:
     folder = _BY_NUMBER / device
-    holders, diskseq, backing = folder / "holders", folder / "diskseq", folder / "loop/backing_file"
+    diskseq = _attribute(folder / "diskseq")
     return Sysfs(
-        holders=tuple(sorted(entry.name for entry in holders.iterdir())) if holders.is_dir() else (),
+        holders=_holders(folder / "holders"),
         # NVMe with several paths is under virtual/, too, but not under virtual/block/.
         virtual=str(folder.resolve()).startswith("/sys/devices/virtual/block/"),
-        backing_file=printable(backing.read_text(errors="replace").rstrip("\n")) if backing.exists() else "",
-        diskseq=int(diskseq.read_text()) if diskseq.exists() else None,
+        backing_file=printable(_attribute(folder / "loop/backing_file").rstrip("\n")),
+        diskseq=int(diskseq) if diskseq else None,
         by_id=tuple(sorted(aliases.get(device, ()))),
     )
+
+
+def _holders(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(entry.name for entry in folder.iterdir()))
+    except FileNotFoundError:
+        return ()
+
+
+def _attribute(path: Path) -> str:
+    """Empty for what a device has not, or no longer: another disk may go while this one is looked for."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError as gone:
+        if gone.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            return ""
+        raise
 
 
 def _aliases() -> dict[str, list[str]]:
