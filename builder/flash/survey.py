@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from builder.run import run
 _BY_NUMBER = Path("/sys/dev/block")
 _BY_ID = Path("/dev/disk/by-id")
 _BTRFS = Path("/sys/fs/btrfs")
+_A_LOOK = 0.5  # seconds
 # A disk that another mount namespace has mounted is in use too; init's is the one of the desktop.
 _MOUNTS = (Path("/proc/self/mountinfo"), Path("/proc/1/mountinfo"))
 
@@ -113,7 +115,18 @@ def _mounts(disks: Sequence[BlockDevice]) -> Iterator[Mount]:
 
 def _writers() -> dict[str, tuple[str, ...]]:
     """A virtual machine, or a dd that somebody else has begun: neither asks the kernel for a disk of its own. Of other
-    users' processes root alone is told."""
+    users' processes root alone is told. Who only looks at it (losetup, udev) does not have it open for long."""
+    found = _open_for_writing()
+    if not found:
+        return {}
+    time.sleep(_A_LOOK)
+    still = _open_for_writing()
+    both = {device: names & still.get(device, set()) for device, names in found.items()}
+    return {device: tuple(sorted(names)) for device, names in both.items() if names}
+
+
+def _open_for_writing() -> dict[str, set[str]]:
+    """Programs by the block device that they have open."""
     found: dict[str, set[str]] = {}
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
@@ -123,7 +136,7 @@ def _writers() -> dict[str, tuple[str, ...]]:
             if stat.S_ISBLK(status.st_mode) and _writes(folder / "fdinfo" / descriptor.name):
                 name = f"{(folder / 'comm').read_text(errors='replace').strip()} (process {folder.name})"
                 found.setdefault(number(status.st_rdev), set()).add(printable(name))
-    return {device: tuple(sorted(names)) for device, names in found.items()}
+    return found
 
 
 def _writes(fdinfo: Path) -> bool:
