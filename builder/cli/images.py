@@ -189,11 +189,11 @@ def render_command(
 @verbosity_options
 @click.pass_context
 def verify_command(ctx: click.Context, /, *, path: Path, node: str | None, project: Path, as_json: bool) -> None:
-    """Prove an image by the manifest beside it, or a flashed disk by that of NODE in output/.
+    """Prove an image, or a flashed disk, by its manifest.
 
-    Every byte, every edit as a mount shows it, and both file systems; a compressed image is unpacked for that. A disk
-    is read only, and must not have been in a Pi since: what boots from it changes it. Exits with 8 when something
-    differs.
+    That of an image lies beside it, that of a disk is NODE's in output/. Every byte, every edit as a mount shows it,
+    and both file systems; a compressed image is unpacked for that. A disk is only read, and must not have been in a Pi
+    since: what boots from it changes it. Exits with 8 when something differs.
     """
     terminal = ctx.ensure_object(Terminal)
     if path.is_block_device():

@@ -27,7 +27,7 @@ EXIT_CODES = (
     (5, "a tool is missing; `doctor` says which"),
     (6, "busy: another build has what this one needs"),
     (7, "flashing was refused, and nothing was written"),
-    (8, "verify: the image is not what its manifest says"),
+    (8, "`verify`, `diff`: an image is not what its manifest says"),
     (130, "interrupted (Ctrl-C); 143 when told to end by SIGTERM"),
 )
 
