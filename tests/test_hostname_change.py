@@ -31,10 +31,9 @@ OTHERS = {
     "longer hostname": ("node-003", f"{PLAIN}hostname: node-003-of-the-upper-shelf\n"),
     "another node": ("node-004", PLAIN),
 }
-OF_THE_HOSTNAME = {"root:/etc/hostname", "root:/etc/hosts"}
+OF_THE_HOSTNAME = {"root:/etc/hostname", "root:/etc/hosts", "boot:/pimu-id.json"}
 OF_THE_NAME = OF_THE_HOSTNAME | {
     "boot:/cmdline.txt",
-    "boot:/pimu-id.json",
     "root:/etc/NetworkManager/system-connections/br0.nmconnection",
     "root:/etc/default/raspi-extra-cmdline",
     "root:/etc/fstab",
