@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,9 @@ class Runner:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """After its set-up. The first build finds a warm cache; the second all but downloads and golden images, and what of
-    such an image was compressed before, which takes the longest."""
+    such an image was compressed before, which takes the longest. Gigabytes, which go when they have been looked at."""
     made = Runner(tmp_path_factory.mktemp("ci") / "clone")
     run(["git", "clone", "--quiet", SHIPPED, made.clone])
     edits = run(["git", "-C", SHIPPED, "diff", "--binary", "HEAD"]).stdout
@@ -108,7 +109,8 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
         if (file := root / "sha256" / deb.sha256).exists():
             os.link(file, of_first / "sha256" / deb.sha256)
     made.step("make setup")
-    return made
+    yield made
+    shutil.rmtree(made.clone.parent)
 
 
 def _link(source: Path, target: Path) -> None:
