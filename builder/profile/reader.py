@@ -18,6 +18,9 @@ LARGEST_FILE = 64 * 1024
 DEEPEST_NESTING = 16
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 class _Refused(yaml.MarkedYAMLError):
     """YAML, but of a kind that is not taken here."""
 
@@ -99,7 +102,7 @@ class _Reading:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.append(Problem(mark, "a key must be plain text", "quote a value that starts with { or ["))
                 continue
-            key = key_node.value
+            key = self._text(key_node, path)
             key_path = f"{path}.{key}" if path else key
             if key in data:
                 first = self.marks[key_path].line
@@ -114,7 +117,7 @@ class _Reading:
         return self.value(node, path)
 
     def _scalar(self, node: yaml.Node, path: str) -> str | int | bool | None:
-        text = str(node.value)
+        text = self._text(node, path)
         match node.tag:
             case "tag:yaml.org,2002:null":
                 return None
@@ -125,6 +128,13 @@ class _Reading:
             case "tag:pimu,1:base60":
                 fault = f"{path}: is the number {yaml.safe_load(text)} to many readers of YAML"
                 self.problems.append(Problem(self._mark(node), fault, f'quote it: "{text}"'))
+        return text
+
+    def _text(self, node: yaml.Node, path: str) -> str:
+        """Of "\\ud800", which no file could hold, nothing is left."""
+        text, halves = _HALF.subn("", str(node.value))
+        if halves:
+            self.problems.append(Problem(self._mark(node), f"{path or 'a key'}: has half of a surrogate pair"))
         return text
 
     def _mark(self, node: yaml.Node) -> Mark:
