@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from builder import airgap, doctor, guests, publish, recipe
 from builder.bases import Bakery, BaseLayer, packages_name, system_name
 from builder.cache import remove_damaged
-from builder.disk import chunks
 from builder.disk.golden import Golden, make_golden
 from builder.disk.stamp import Stamp
 from builder.errors import BuildError, DamagedError
@@ -30,7 +29,7 @@ from builder.resolve import Resolver
 from builder.run import kill_all, stopping
 from builder.secrets import Secrets, private_folder
 from builder.sources import Cache
-from builder.store import Store
+from builder.store import Store, require_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +108,7 @@ class Kitchen:
 
     def stamped(self, plan: Plan) -> tuple[Golden, Stamp, Manifest]:
         golden, blobs = self._with_tools([plan])[plan.settings.name]
-        if chunks.digests(golden.image) != golden.chunks:
-            raise DamagedError(str(golden.image))
+        require_whole(golden.folder, golden.image.name)
         with private_folder() as work:
             stamp, manifest = publish.stamp_node(
                 plan, golden, blobs, self._used(plan), secrets=self._secrets, work=work

@@ -25,7 +25,9 @@ from builder.project import Project
 from builder.sources import Cache, Pin, fetch
 from builder.store import CONTENTS, INPUTS, Store, is_whole, require_whole
 from tests.conftest import SHIPPED
+from tests.loop_device import blank, loop_device
 from tests.loopback import serving
+from tests.planned import DEBIAN
 from tests.workshop import Workshop, flip, mirror
 
 # What the builds of a whole project do --------------------------------------------------------------------------------
@@ -72,6 +74,19 @@ def test_a_damaged_guest_and_a_damaged_table_of_the_golden_image_are_made_anew(
     assert workshop.image() == Manifest.from_json(built.manifest.read_text(), "").image.model_dump(mode="json")
     assert is_whole(golden)
     assert is_whole(guest)
+
+
+@pytest.mark.disk
+def test_a_damaged_golden_image_is_made_anew_before_it_goes_to_a_disk(workshop: Workshop, tmp_path: Path) -> None:
+    golden = workshop.only("golden")
+    flip(golden / "disk.img", 0.25)
+    size = 2400 * 1024**2
+    with loop_device(blank(tmp_path / "disk", size)) as device:
+        words = ("--role", "worker", "--base", DEBIAN, "--offline", "--expect-serial", str(size))
+        status, errors = workshop.run("flash", "node-003", str(device), *words)
+    assert status == 0, errors
+    assert f"{golden} is damaged" in errors
+    assert is_whole(golden)
 
 
 @pytest.mark.disk
