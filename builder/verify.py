@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.appliance import VOLUMES, Appliance
+from builder.disk import ext4
 from builder.disk.chunks import digests
 from builder.errors import BuildError, VerifyMismatchError
 from builder.model.manifest import DiskFacts, FileState, ImageFacts, Manifest, image_digest
@@ -88,12 +89,16 @@ def _digests(image: Path, facts: ImageFacts, progress: Progress) -> Iterator[Mis
 def filesystems(image: Path, layout: DiskFacts, progress: Progress) -> Iterator[Mismatch]:
     """Of an image or a disk, what fsck says."""
     progress.step("verify", "fsck both volumes")
-    yield from _fsck("root", run(["e2fsck", "-fn", f"{image}?offset={layout.root_start}"], check=False))
+    yield from root_filesystem(image, layout)
     with tempfile.TemporaryDirectory(prefix="pimu-verify-") as scratch:
         volume = Path(scratch, "boot.fat")  # fsck.vfat knows no offsets
         window = [f"skip={layout.boot_start}", f"count={layout.boot_size}", "iflag=skip_bytes,count_bytes"]
         run(["dd", f"if={image}", f"of={volume}", "bs=1M", *window, "conv=sparse", "status=none"])
         yield from _fsck("boot", run(["fsck.vfat", "-n", volume], check=False))
+
+
+def root_filesystem(image: Path, layout: DiskFacts) -> Iterator[Mismatch]:
+    yield from _fsck("root", run(["e2fsck", "-fn", ext4.volume(image, layout.root_start)], check=False))
 
 
 def _fsck(volume: str, result: Result) -> Iterator[Mismatch]:

@@ -151,13 +151,9 @@ def rendered_data(files: Iterable[Rendered], folder: Path | None) -> list[dict[s
 
 
 def report_text(path: Path, report: Report) -> str:
-    chunks = (
-        f"{report.chunks} chunks"
-        if not report.filled
-        else (
-            f"{report.chunks - report.filled} of {report.chunks} chunks, {report.filled} were changed for its secrets"
-        )
-    )
+    chunks = f"{report.chunks} chunks"
+    if report.filled:
+        chunks = f"{report.chunks - report.filled} of {chunks}, {report.filled} were changed for its secrets"
     return f"{path}: as its manifest says ({report.files} paths, {chunks}, 2 file systems)"
 
 

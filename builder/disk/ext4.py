@@ -28,6 +28,8 @@ _INODE_FACTS = re.compile(
     r"User:\s+(?P<uid>\d+)\s+Group:\s+(?P<gid>\d+)\s.*?Size: (?P<size>\d+)",
     re.DOTALL,
 )
+_GROUP = re.compile(r"block bitmap at (\d+), inode bitmap at (\d+), inode table at (\d+)$", re.MULTILINE)
+_TABLE = re.compile(r"^Inode blocks per group: +(\d+)$", re.MULTILINE)
 _LINK_TARGET = re.compile(r'^Fast link dest: "(.*)"$', re.MULTILINE)
 _FORMATS = {"file": 0o100000, "dir": 0o040000, "link": 0o120000}
 
@@ -141,6 +143,25 @@ def free_blocks(image: Path, start: int) -> list[int]:
         said = counted[1] if counted else "no"
         raise BuildError(f"has {said} free blocks, and debugfs lists {len(free)}", where=str(image))
     return free
+
+
+def blocks_of(image: Path, start: int, paths: Sequence[str]) -> set[int]:
+    """Numbers of the blocks that these files and folders, by absolute path, are in."""
+    script = "".join(f"blocks {_quoted(path)}\n" for path in paths)
+    listed = run(["debugfs", "-f", "-", volume(image, start)], input=script.encode()).text
+    return {int(word) for line in listed.splitlines() if not line.startswith("debugfs:") for word in line.split()}
+
+
+def metadata_blocks(image: Path, start: int) -> list[tuple[int, int]]:
+    """First and last block of bitmaps and inode tables, and of all before them: superblock, group descriptors."""
+    stats = run(["debugfs", "-R", "stats", volume(image, start)]).text
+    length = _TABLE.search(stats)
+    assert length is not None
+    groups = [tuple(map(int, group)) for group in _GROUP.findall(stats)]
+    ranges = [(0, min(min(group) for group in groups))]
+    for block_bitmap, inode_bitmap, table in groups:
+        ranges += [(block_bitmap, block_bitmap), (inode_bitmap, inode_bitmap), (table, table + int(length[1]) - 1)]
+    return ranges
 
 
 def grow(image: Path, epoch: int) -> None:

@@ -8,7 +8,6 @@ the manifest are compared one by one.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
@@ -19,11 +18,7 @@ from builder.flash.source import extents_of
 from builder.model.manifest import FileState, Manifest
 from builder.model.pending import PendingFile
 from builder.model.progress import Progress
-from builder.run import run
 from builder.verify import Mismatch, Report, contents, filesystems
-
-_GROUP = re.compile(r"block bitmap at (\d+), inode bitmap at (\d+), inode table at (\d+)$", re.MULTILINE)
-_TABLE = re.compile(r"^Inode blocks per group: +(\d+)$", re.MULTILINE)
 
 
 def examine_disk(disk: Path, manifest: Manifest, progress: Progress) -> Report:
@@ -65,29 +60,15 @@ def _chunk(device: Device, start: int, end: int, extents: Sequence[tuple[int, in
 def _filled_chunks(disk: Path, manifest: Manifest) -> frozenset[int]:
     """Those in which secrets, the folders of their files or the filesystem's tables are."""
     start = manifest.layout.root_start
-    volume = ext4.volume(disk, start)
     paths = {str(path) for pending in manifest.pending for path in (Path(pending.path), *Path(pending.path).parents)}
-    script = "".join(f'blocks "{path}"\n' for path in sorted(paths))
-    listed = run(["debugfs", "-f", "-", volume], input=script.encode()).text
-    blocks = {int(word) for line in listed.splitlines() if not line.startswith("debugfs:") for word in line.split()}
-    ranges = [(block, block) for block in blocks] + _tables(run(["debugfs", "-R", "stats", volume]).text)
+    blocks = ext4.blocks_of(disk, start, sorted(paths))
+    ranges = [*((block, block) for block in blocks), *ext4.metadata_blocks(disk, start)]
     size = manifest.image.chunk_size
     return frozenset(
         number
         for low, high in ranges
         for number in range((start + low * BLOCK) // size, (start + high * BLOCK) // size + 1)
     )
-
-
-def _tables(stats: str) -> list[tuple[int, int]]:
-    """First and last block of bitmaps and inode tables, and of all before them: superblock, group descriptors."""
-    length = _TABLE.search(stats)
-    assert length is not None
-    groups = [tuple(map(int, group)) for group in _GROUP.findall(stats)]
-    ranges = [(0, min(min(group) for group in groups))]
-    for block_bitmap, inode_bitmap, table in groups:
-        ranges += [(block_bitmap, block_bitmap), (inode_bitmap, inode_bitmap), (table, table + int(length[1]) - 1)]
-    return ranges
 
 
 def _as_filled(manifest: Manifest) -> Manifest:

@@ -15,8 +15,8 @@ from builder.model.edits import Edit, WriteFile
 from builder.model.manifest import Manifest
 from builder.model.patches import Resolve, SecretRef
 from builder.model.pending import PendingFile, PendingRecord, PendingSeed
-from builder.run import run
 from builder.tree import Entry, Tree
+from builder.verify import root_filesystem
 
 
 def pending_secrets(manifest: Manifest) -> list[SecretRef]:
@@ -39,7 +39,8 @@ def fill(disk: Path, manifest: Manifest, secrets: Resolve, *, work: Path, forget
         edits.append(_filled_seed(root.look([path])[path], files, secrets, epoch, work))
     root.apply(edits, epoch, secrets)
     forget_cache()
-    _require_sound(disk, root.start)
+    for mismatch in root_filesystem(disk, manifest.layout):
+        raise VerifyMismatchError(mismatch.describe(), where=str(disk))
     _require_held(root, edits, secrets)
 
 
@@ -49,7 +50,7 @@ def _filled_seed(seed: Entry, files: Iterable[PendingSeed], secrets: Resolve, ep
     image.write_bytes(seed.read())
     first = None
     for first in files:
-        entry = Entry.of_bytes(f"{secrets(first.secret.ref())}\n".encode(), epoch)
+        entry = Entry.of_bytes(f"{secrets(first.secret)}\n".encode(), epoch)
         fat.edit(image, 0, [(first.name, None, entry)], work, epoch)
     assert first is not None
     content = image.read_bytes()
@@ -65,13 +66,6 @@ def _filled_seed(seed: Entry, files: Iterable[PendingSeed], secrets: Resolve, ep
         uid=seed.uid,
         gid=seed.gid,
     )
-
-
-def _require_sound(disk: Path, start: int) -> None:
-    checked = run(["e2fsck", "-fn", ext4.volume(disk, start)], check=False)
-    if checked.returncode != 0:
-        said = (checked.stdout + checked.stderr).decode(errors="replace").strip()
-        raise VerifyMismatchError(f"has a damaged root volume: {said}", where=str(disk))
 
 
 def _require_held(root: Ext4, edits: Iterable[Edit], secrets: Resolve) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from builder.errors import ConfigurationError
 
@@ -24,6 +26,7 @@ class SecretRef:
     kind: SecretKind = "password-hash"
     purpose: str = ""
     ca: str = ""
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     def describe(self) -> str:
         """The places, and what for."""

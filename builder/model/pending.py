@@ -6,32 +6,16 @@ It is all in the manifest, so that the disk of a downloaded image can be filled 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.model.edits import PatchText, WriteSecret
-from builder.model.patches import Record, SecretKind, SecretRef
+from builder.model.patches import Record, SecretRef
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PendingSecret(_Value):
-    """A SecretRef, by value."""
-
-    reference: str
-    kind: SecretKind
-    purpose: str = ""
-    ca: str = ""
-
-    @classmethod
-    def of(cls, secret: SecretRef) -> Self:
-        return cls(reference=secret.reference, kind=secret.kind, purpose=secret.purpose, ca=secret.ca)
-
-    def ref(self) -> SecretRef:
-        return SecretRef(self.reference, self.kind, self.purpose, self.ca)
 
 
 class _Asked(_Value):
@@ -49,7 +33,7 @@ class PendingFile(_Asked):
     mode: int
     uid: int
     gid: int
-    secret: PendingSecret
+    secret: SecretRef
 
     def edit(self) -> WriteSecret:
         return WriteSecret(
@@ -58,14 +42,14 @@ class PendingFile(_Asked):
             scope="node",
             feature=self.feature,
             origin=self.origin,
-            secret=self.secret.ref(),
+            secret=self.secret,
             mode=self.mode,
             uid=self.uid,
             gid=self.gid,
         )
 
     def secrets(self) -> Iterable[SecretRef]:
-        return [self.secret.ref()]
+        return [self.secret]
 
 
 class PendingRecord(_Asked):
@@ -73,21 +57,20 @@ class PendingRecord(_Asked):
 
     place: Literal["record"] = "record"
     path: str
-    fields: tuple[str | PendingSecret, ...]
+    fields: tuple[str | SecretRef, ...]
 
     def edit(self) -> PatchText:
-        fields = (field.ref() if isinstance(field, PendingSecret) else field for field in self.fields)
         return PatchText(
             volume="root",
             path=self.path,
             scope="node",
             feature=self.feature,
             origin=self.origin,
-            patch=Record(tuple(fields)),
+            patch=Record(self.fields),
         )
 
     def secrets(self) -> Iterable[SecretRef]:
-        return [field.ref() for field in self.fields if isinstance(field, PendingSecret)]
+        return [field for field in self.fields if isinstance(field, SecretRef)]
 
 
 class PendingSeed(_Asked):
@@ -96,10 +79,10 @@ class PendingSeed(_Asked):
     place: Literal["seed"] = "seed"
     path: str
     name: str
-    secret: PendingSecret
+    secret: SecretRef
 
     def secrets(self) -> Iterable[SecretRef]:
-        return [self.secret.ref()]
+        return [self.secret]
 
 
 Pending = Annotated[PendingFile | PendingRecord | PendingSeed, Field(discriminator="place")]

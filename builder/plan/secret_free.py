@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from builder.model.edits import Edit, PatchText, PlaceBlob, WriteSecret
 from builder.model.patches import Record, SecretRef
-from builder.model.pending import Pending, PendingFile, PendingRecord, PendingSecret, PendingSeed
+from builder.model.pending import Pending, PendingFile, PendingRecord, PendingSeed
 from builder.model.plan import Plan
 
 
@@ -30,13 +30,12 @@ def _pending_edit(edit: Edit) -> Pending | None:
                 mode=edit.mode,
                 uid=edit.uid,
                 gid=edit.gid,
-                secret=PendingSecret.of(edit.secret),
+                secret=edit.secret,
                 feature=edit.feature,
                 origin=edit.origin,
             )
         case PatchText(patch=Record(fields=fields)) if any(isinstance(field, SecretRef) for field in fields):
-            shown = (PendingSecret.of(field) if isinstance(field, SecretRef) else field for field in fields)
-            return PendingRecord(path=edit.path, fields=tuple(shown), feature=edit.feature, origin=edit.origin)
+            return PendingRecord(path=edit.path, fields=fields, feature=edit.feature, origin=edit.origin)
     return None
 
 
@@ -45,7 +44,6 @@ def _pending_seed(plan: Plan) -> Iterator[PendingSeed]:
     for disk in disks:
         for file in plan.seed:
             if file.secret is not None:
-                secret = PendingSecret.of(file.secret)
                 yield PendingSeed(
-                    path=disk.path, name=file.name, secret=secret, feature=disk.feature, origin=file.origin
+                    path=disk.path, name=file.name, secret=file.secret, feature=disk.feature, origin=file.origin
                 )

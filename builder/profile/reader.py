@@ -16,8 +16,6 @@ from builder.profile.document import Document, Mark, Origins, Problem, refuse
 
 LARGEST_FILE = 64 * 1024
 DEEPEST_NESTING = 16
-
-
 _HALF = re.compile("[\ud800-\udfff]")
 
 
