@@ -31,6 +31,16 @@ again() {
     done
 }
 
+# has_token FILE...: an image that others may have comes without.
+has_token() {
+    for file in "$@"; do
+        [ -s "$file" ] || {
+            say "there is no token: flash the disk with pimu-build, or write it into $file"
+            return 1
+        }
+    done
+}
+
 # download URL FILE: goes on where it was cut off, if the server can (33: it cannot).
 download() {
     curl_status=0
