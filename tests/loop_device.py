@@ -22,6 +22,13 @@ def loop_device(file: Path) -> Iterator[Path]:
         detach(device)
 
 
+def blank(file: Path, size: int) -> Path:
+    """A new file of so many zeros."""
+    with file.open("xb") as new:
+        new.truncate(size)
+    return file
+
+
 def attach(file: Path) -> Path:
     for _ in range(_TRIES):
         said = subprocess.run(["losetup", "--find", "--show", file], capture_output=True, text=True, check=False)

@@ -35,7 +35,7 @@ from builder.model.disks import BlockDevice, Record
 from builder.model.manifest import CHUNK_SIZE, Extent, Manifest, image_digest
 from builder.model.progress import Silent
 from builder.run import run
-from tests.loop_device import attach, detach, loop_device
+from tests.loop_device import attach, blank, detach, loop_device
 from tests.packed import PACKERS
 from tests.tiny_image import BOOT_START, HOSTNAME, ROOT_SIZE, ROOT_START, debugfs, make_image, manifest_of
 
@@ -88,10 +88,7 @@ def node(images: Path) -> Path:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A blank one."""
-    file = tmp_path / "disk"
-    with file.open("xb") as new:
-        new.truncate(DISK)
-    with loop_device(file) as device:
+    with loop_device(blank(tmp_path / "disk", DISK)) as device:
         yield device
 
 
@@ -395,10 +392,7 @@ class TestRefused:
         assert "is read-only" in refused()
 
     def test_a_disk_that_is_too_small(self, refused: Callable[..., str], tmp_path: Path) -> None:
-        file = tmp_path / "small"
-        with file.open("xb") as new:
-            new.truncate(20 * MIB)
-        with loop_device(file) as small:
+        with loop_device(blank(tmp_path / "small", 20 * MIB)) as small:
             assert "has 20971520 bytes, and the image 25165824" in refused(device=small)
 
     def test_a_disk_that_is_too_large(self, refused: Callable[..., str]) -> None:
@@ -517,10 +511,7 @@ class TestPerson:
 class TestIdentity:
     def test_a_disk_that_was_changed_for_another_is_noticed(self, tmp_path: Path) -> None:
         """The same name, the same size, no serial number: the sequence number tells."""
-        files = [tmp_path / name for name in "ab"]
-        for file in files:
-            with file.open("xb") as new:
-                new.truncate(DISK)
+        files = [blank(tmp_path / name, DISK) for name in "ab"]
         device = attach(files[0])
         try:
             shown = looked_at(device).identity

@@ -19,7 +19,7 @@ from builder.model.progress import Silent
 from builder.project import Project
 from builder.run import run
 from tests.conftest import SHIPPED, copy_shipped
-from tests.loop_device import loop_device
+from tests.loop_device import blank, loop_device
 from tests.planned import DEBIAN
 from tests.test_flash import Run, is_the_disk_of
 
@@ -59,10 +59,7 @@ def folder(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    file = tmp_path / "disk"
-    with file.open("xb") as new:
-        new.truncate(DISK)
-    with loop_device(file) as device:
+    with loop_device(blank(tmp_path / "disk", DISK)) as device:
         yield device
 
 

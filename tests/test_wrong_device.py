@@ -19,7 +19,7 @@ import pytest
 from builder.cli import disks
 from builder.cli.terminal import Terminal
 from builder.run import run
-from tests.loop_device import attach, detach, loop_device
+from tests.loop_device import attach, blank, detach, loop_device
 from tests.tiny_image import make_image
 
 pytestmark = pytest.mark.disk
@@ -120,7 +120,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def disk(room: Path) -> Iterator[Path]:
     """A blank one."""
-    with loop_device(blank(room / "disk")) as device:
+    with loop_device(blank(room / "disk", DISK)) as device:
         yield device
 
 
@@ -138,12 +138,6 @@ def refused(image: Path, disk: Path, command_line: Callable[..., int], capsys: p
         return err
 
     return check
-
-
-def blank(file: Path, size: int = DISK) -> Path:
-    with file.open("xb") as new:
-        new.truncate(size)
-    return file
 
 
 def size_of(device: Path) -> int:
@@ -351,7 +345,7 @@ def test_a_partition_in_the_place_of_a_disk(refused: Refused, disk: Path) -> Non
 
 @pytest.mark.parametrize("how", ["by losetup", "by blockdev"])
 def test_a_read_only_disk(how: str, refused: Refused, room: Path) -> None:
-    file = blank(room / "read-only")
+    file = blank(room / "read-only", DISK)
     device = attach(file)
     try:
         if how == "by losetup":
@@ -402,7 +396,7 @@ def test_a_link_that_is_bent_leads_to_no_other_disk(
     """It is followed once: what is written is what was looked at and shown."""
     link = tmp_path / "usb-SSD"
     link.symlink_to(disk)
-    with loop_device(blank(room / "other")) as other:
+    with loop_device(blank(room / "other", DISK)) as other:
         before, of_disk = sha256(other), sha256(disk)
 
         def bend(*_: object) -> None:
@@ -421,7 +415,7 @@ def test_a_device_node_that_becomes_another_disks_is_noticed(
     moment: str, refused: Refused, disk: Path, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, step = tmp_path / "sdx", Terminal.step
-    with loop_device(blank(room / "other")) as other:
+    with loop_device(blank(room / "other", DISK)) as other:
 
         def at(device: Path) -> None:
             node.unlink(missing_ok=True)

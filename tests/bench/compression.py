@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from pathlib import Path
 
 from builder.run import run
 from tests.bench.measure import Row, say, seconds
-from tests.bench.nodes import BUILD, WORDS, build_node
-from tests.emulated import ROOT
+from tests.bench.nodes import WORDS, build_all, build_node
 
 _FURTHER = ("node-004", "node-005", "node-006", "node-007")
 
@@ -43,8 +41,4 @@ def further_nodes(work: Path, compression: str, command: str) -> Row:
 
 
 def compressed(folder: Path, node: str, compression: str) -> None:
-    run(
-        [*BUILD, node, *WORDS, "--output", folder, "--compress", compression],
-        cwd=ROOT,
-        env={"HOME": os.environ["HOME"], **{key: os.environ[key] for key in ("PIMU_CACHE",) if key in os.environ}},
-    )
+    build_all(folder, [node], "--compress", compression)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from builder.run import run
 from tests.bench.measure import Row, medians, say, seconds
-from tests.bench.nodes import BUILD, WORDS, build_node
-from tests.emulated import ROOT
+from tests.bench.nodes import WORDS, build_all, build_node
 
 _MOST = [f"node-{number:03}" for number in range(101, 121)]
 
@@ -31,8 +29,7 @@ def rows(work: Path, quick: bool) -> list[Row]:
 
     def built(names: list[str]) -> float:
         """Finds everything but the nodes' images."""
-        env = {"HOME": os.environ["HOME"], **{key: os.environ[key] for key in ("PIMU_CACHE",) if key in os.environ}}
-        taken = seconds(lambda: run([*BUILD, *names, *WORDS, "--output", folder], cwd=ROOT, env=env))
+        taken = seconds(lambda: build_all(folder, names))
         sizes[len(names)] = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
         shutil.rmtree(folder)
         return taken

@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder import cache
@@ -31,6 +32,12 @@ def build_node(folder: Path, node: str) -> Path:
     image = folder / f"{node}.img"
     assert image.exists(), f"no image of {node}"
     return image
+
+
+def build_all(folder: Path, nodes: Sequence[str], *words: str) -> None:
+    """In one build."""
+    env = {"HOME": os.environ["HOME"], "PIMU_CACHE": str(cache.default_root())}
+    run([*BUILD, *nodes, *WORDS, "--output", folder, *words], cwd=ROOT, env=env)
 
 
 def start_build(folder: Path, node: str, cached: Path) -> subprocess.Popen[bytes]:
