@@ -18,6 +18,7 @@ import pytest
 
 from builder.cli import disks
 from builder.cli.terminal import Terminal
+from builder.flash.survey import open_for_writing
 from builder.run import run
 from tests.loop_device import attach, blank, detach, loop_device
 from tests.tiny_image import make_image
@@ -332,6 +333,18 @@ def test_what_another_program_has_open(flags: int, refused: Refused, disk: Path)
             assert "is in use: " in refused(OVERWRITE)
         finally:
             other.communicate()
+
+
+def test_a_program_that_ends_while_it_is_looked_at_hides_no_other(disk: Path, tmp_path: Path) -> None:
+    """What /proc still listed then has nothing in it any more."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").symlink_to(f"/proc/{os.getpid()}")
+    descriptor = os.open(disk, os.O_WRONLY)
+    try:
+        (programs,) = open_for_writing(tmp_path).values()
+    finally:
+        os.close(descriptor)
+    assert [name.partition(" ")[2] for name in programs] == ["(process 2)"]
 
 
 # What it is -----------------------------------------------------------------------------------------------------------

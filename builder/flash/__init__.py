@@ -136,8 +136,8 @@ def same_disk(shown: Identity, device: Device, path: Path) -> None:
 
     Raises FlashRefusedError.
     """
+    row = look().find(device.number)
     try:
-        row = look().find(device.number)
         size, diskseq = device.size, device.diskseq
     except OSError as gone:
         raise FlashRefusedError(f"is gone: {gone.strerror}", where=str(path)) from gone

@@ -116,27 +116,38 @@ def _mounts(disks: Sequence[BlockDevice]) -> Iterator[Mount]:
 def _writers() -> dict[str, tuple[str, ...]]:
     """A virtual machine, or a dd that somebody else has begun: neither asks the kernel for a disk of its own. Of other
     users' processes root alone is told. Who only looks at it (losetup, udev) does not have it open for long."""
-    found = _open_for_writing()
+    found = open_for_writing()
     if not found:
         return {}
     time.sleep(_A_LOOK)
-    still = _open_for_writing()
+    still = open_for_writing()
     both = {device: names & still.get(device, set()) for device, names in found.items()}
     return {device: tuple(sorted(names)) for device, names in both.items() if names}
 
 
-def _open_for_writing() -> dict[str, set[str]]:
+def open_for_writing(processes: Path = Path("/proc")) -> dict[str, set[str]]:
     """Programs by the block device that they have open."""
     found: dict[str, set[str]] = {}
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
-            if not str(descriptor.readlink()).startswith("/dev/"):
-                continue
-            status, folder = descriptor.stat(), descriptor.parents[1]
-            if stat.S_ISBLK(status.st_mode) and _writes(folder / "fdinfo" / descriptor.name):
-                name = f"{(folder / 'comm').read_text(errors='replace').strip()} (process {folder.name})"
-                found.setdefault(number(status.st_rdev), set()).add(printable(name))
+    for folder in processes.iterdir():
+        if not folder.name.isdecimal():
+            continue
+        for descriptor in _entries(folder / "fd"):
+            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+                if not str(descriptor.readlink()).startswith("/dev/"):
+                    continue
+                status = descriptor.stat()
+                if stat.S_ISBLK(status.st_mode) and _writes(folder / "fdinfo" / descriptor.name):
+                    name = f"{(folder / 'comm').read_text(errors='replace').strip()} (process {folder.name})"
+                    found.setdefault(number(status.st_rdev), set()).add(printable(name))
     return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    """None when its process ends meanwhile, or is not ours to look at."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _writes(fdinfo: Path) -> bool:
