@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -16,7 +17,14 @@ from builder.appliance import appliance_kernel, kvm_usable
 from builder.bake import binfmt
 from builder.errors import MissingToolError, PimuError
 from builder.run import run, which
-from builder.sandbox import NAMESPACES_REMEDY, refusal, subordinate_ids, user_name
+from builder.sandbox import (
+    MAPPING_REMEDY,
+    NAMESPACES_REMEDY,
+    mapping_refusal,
+    refusal,
+    subordinate_ids,
+    user_name,
+)
 
 State = Literal["ok", "missing", "slow"]
 
@@ -88,7 +96,7 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
         _libarchive(),
         _foreign_programs(),
         _namespaces(),
-        *(_subordinate_ids() if rootless else ()),
+        *((*_subordinate_ids(), *_mapping()) if rootless else ()),
         _guestfs(),
         _appliance_kernel(),
         _kvm(),
@@ -167,6 +175,18 @@ def _subordinate_ids() -> Iterator[Finding]:
             yield Finding(file.name, "missing", f"no line for {user}", "65536 ids", why, remedy)
 
 
+def _mapping() -> Iterator[Finding]:
+    """Nothing where namespaces, ids or newuidmap itself are missing: that is said already."""
+    why = "the same, in the namespace that packages are configured in"
+    with contextlib.suppress(MissingToolError):
+        if refusal():
+            return
+        if refused := mapping_refusal():
+            yield Finding("newuidmap", "missing", refused, "maps the ids", why, MAPPING_REMEDY)
+        else:
+            yield Finding("newuidmap", "ok", "tried, it maps them", "maps the ids", why)
+
+
 def _guestfs() -> Finding:
     why = "imports published images, verify"
     if importlib.util.find_spec("guestfs") is None:
@@ -195,8 +215,12 @@ def _kvm() -> Finding:
 
 
 def _space(name: str, folder: Path, needed: int, why: str) -> Finding:
-    present = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(present).free
+    try:
+        present = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(present).free
+    except PermissionError as refused:
+        remedy = f"make {folder} yours, or name another folder (PIMU_CACHE, --output)"
+        return Finding(name, "missing", f"{folder}: {refused.strerror}", f"{needed / _GIB:.0f} GiB", why, remedy)
     state: State = "ok" if free >= needed else "missing"
     remedy = "" if state == "ok" else f"make room in {present}"
     return Finding(name, state, f"{free / _GIB:.0f} GiB", f"{needed / _GIB:.0f} GiB", why, remedy)

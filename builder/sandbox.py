@@ -21,6 +21,10 @@ NAMESPACES_REMEDY = (
     "in a container: give it CAP_SYS_ADMIN; else, as root: sysctl user.max_user_namespaces=10000 "
     "kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0 (those that are there)"
 )
+MAPPING_REMEDY = (
+    "in a container, as its root: chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap; "
+    "setcap cap_setuid=ep /usr/bin/newuidmap; setcap cap_setgid=ep /usr/bin/newgidmap"
+)
 _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -32,6 +36,8 @@ def run_inside(module: str, *arguments: str | Path, on_line: Callable[[str], Non
     """
     if refused := refusal():
         raise MissingToolError(f"this kernel lets us have no namespaces of our own ({refused})", hint=NAMESPACES_REMEDY)
+    if refused := mapping_refusal():
+        raise MissingToolError(f"our subordinate ids cannot be mapped ({refused})", hint=MAPPING_REMEDY)
     ended = False
 
     def progress(line: str) -> None:
@@ -61,9 +67,22 @@ def refusal() -> str:
     than user.max_user_namespaces is ENOSPC (user_namespaces(7)), which would pass for a full disk.
     """
     user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    tried = run(["unshare", *user, *_NAMESPACES, "true"], check=False)
-    said = tried.stderr.decode(errors="replace").strip().splitlines()
-    return "" if tried.returncode == 0 else (said or ["refused"])[-1]
+    return _tried("unshare", *user, *_NAMESPACES, "true")
+
+
+def mapping_refusal() -> str:
+    """What newuidmap(1) says where it may not map our subordinate ids into a namespace that we can have, "" where it
+    may, and for root. Setuid root, it needs CAP_SYS_ADMIN for that, which is not there in a container.
+
+    Raises MissingToolError when there are no subordinate ids.
+    """
+    return "" if os.geteuid() == 0 else _tried("unshare", *_user_namespace(), "true")
+
+
+def _tried(*words: str) -> str:
+    result = run(words, check=False)
+    said = result.stderr.decode(errors="replace").strip().splitlines()
+    return "" if result.returncode == 0 else (said or ["refused"])[-1]
 
 
 def remove_tree(path: Path) -> None:

@@ -88,6 +88,21 @@ def test_doctor_says_the_same(refusal: object, ranges: Path, tmp_path: Path) -> 
     assert "user.max_user_namespaces" in "\n".join(said.text.splitlines()[line : line + 3])
 
 
+def test_newuidmap_without_the_rights_of_root_is_told_what_to_do(ranges: Path, tmp_path: Path) -> None:
+    """As in a container: a namespace is to be had, but newuidmap, setuid root, gets no CAP_SYS_ADMIN."""
+    user = [*AS, "--bounding-set=-sys_admin", f"--reuid={DAEMON}", f"--regid={DAEMON}", "--"]
+    inside = 'for file in subuid subgid; do mount --bind "$0" /etc/$file; done; exec "$@"'
+    world = ["unshare", "--mount", "sh", "-euc", inside, str(ranges), *user]
+    said = outcome([*world, sys.executable, "-c", BAKES])
+    assert said.returncode == 5, said
+    assert "our subordinate ids cannot be mapped (newuidmap: write to uid_map failed" in said.text
+    assert "setcap cap_setuid=ep /usr/bin/newuidmap" in said.text
+    said = outcome([*world, "env", f"PIMU_CACHE={tmp_path}", sys.executable, "-m", "builder", "doctor"])
+    assert said.returncode == 5, said
+    (line,) = (number for number, line in enumerate(said.text.splitlines()) if line.split()[1:2] == ["newuidmap"])
+    assert "setcap cap_setgid=ep" in "\n".join(said.text.splitlines()[line : line + 3])
+
+
 def test_who_has_no_name_can_be_told_what_is_missing(tmp_path: Path) -> None:
     """A container may run as a user that no file lists."""
     said = outcome(
@@ -98,3 +113,12 @@ def test_who_has_no_name_can_be_told_what_is_missing(tmp_path: Path) -> None:
     said = outcome([*AS, f"--reuid={NAMELESS}", "--", sys.executable, "-c", BAKES])
     assert said.returncode == 5, said
     assert "subordinate ids" in said.text
+
+
+def test_a_cache_of_somebody_else_is_named_by_doctor(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    words = ["setpriv", "--clear-groups", f"--reuid={DAEMON}", "env", f"PIMU_CACHE={private / 'cache'}"]
+    said = outcome([*words, sys.executable, "-m", "builder", "doctor"])
+    assert said.returncode == 5, said
+    assert f"{private / 'cache'}: Permission denied" in said.text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.run import run
-from tests.bench.measure import Row, say, seconds
+from tests.bench.measure import Row, medians, say, seconds
 from tests.bench.nodes import WORDS, build_all, build_node
 
 _FURTHER = ("node-004", "node-005", "node-006", "node-007")
@@ -18,27 +18,41 @@ def rows(work: Path, quick: bool) -> list[Row]:
 
 
 def further_nodes(work: Path, compression: str, command: str) -> Row:
-    """Both are whole: ours stamps the node too, and has no raw image to begin with."""
+    """Both are whole: ours stamps each node too, and has no raw image to begin with."""
     image = build_node(work, "node-003")
-    compressed(work, "node-003", compression)
+    compressed(work, ["node-003"], compression)
     say(f"four more nodes as .{compression}, and one image by {command}")
-    ours = statistics.median(seconds(lambda node=node: compressed(work, node, compression)) for node in _FURTHER)  # type: ignore[misc]
     packed = work / "whole"
     with packed.open("wb") as file:
         whole = seconds(lambda: file.write(run([*command.split(), "--stdout", image]).stdout))
-    size, other = (work / f"node-004.img.{compression}").stat().st_size, packed.stat().st_size
-    for path in work.glob("*.img*"):
-        path.unlink()
+
+    def all_at_once() -> float:
+        return seconds(lambda: compressed(work, _FURTHER, compression))
+
+    def one_alone() -> float:
+        return seconds(lambda: compressed(work, _FURTHER[:1], compression))
+
+    def anew(way: Callable[[], float]) -> float:
+        for path in work.glob("node-*"):
+            path.unlink()
+        return way()
+
+    four, one = medians(lambda: anew(all_at_once), lambda: anew(one_alone), runs=3)
+    size, other = (work / f"{_FURTHER[0]}.img.{compression}").stat().st_size, packed.stat().st_size
+    each = four / len(_FURTHER)
     packed.unlink()
     return Row(
-        f"a further node as .img.{compression} (median of {len(_FURTHER)}); {size / other:.3f} of the size",
-        f"{ours:.2f} s",
+        f"nodes 2 to 5 as .img.{compression} in one build, each (median of 3); {size / other:.3f} of the size",
+        f"{each:.2f} s; {one:.2f} s for one alone",
         f"{whole:.1f} s ({command} of a raw image)",
-        f"{100 * ours / whole:.1f} %",
+        f"{100 * each / whole:.1f} %; {100 * one / whole:.1f} % alone",
         "<= 5 %",
-        (f"pimu-build node-004 {' '.join(WORDS[:5])} --compress {compression}", f"{command} node-003.img"),
+        (
+            f"pimu-build {_FURTHER[0]} … {_FURTHER[-1]} {' '.join(WORDS[:5])} --compress {compression}",
+            f"{command} node-003.img",
+        ),
     )
 
 
-def compressed(folder: Path, node: str, compression: str) -> None:
-    build_all(folder, [node], "--compress", compression)
+def compressed(folder: Path, nodes: Sequence[str], compression: str) -> None:
+    build_all(folder, nodes, "--compress", compression)

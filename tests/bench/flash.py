@@ -43,7 +43,7 @@ def rows(work: Path, quick: bool) -> list[Row]:
         found = raw(image, bmap, manifest, disk, runs)
         for compression, unpack in (("zst", "zstd -dc"), ("xz", "xz -dc -T0")):
             if compression == "zst" or not quick:
-                compressed(packed, "node-003", compression)
+                compressed(packed, ["node-003"], compression)
                 found.append(unpacked(packed / f"node-003.img.{compression}", unpack, bmap, disk, 3))
         if _BLKIO.is_dir():
             found += raw(image, bmap, manifest, disk, 3, SSD)
