@@ -66,11 +66,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             guest.write_bytes(DIRT)
             folders = [f"mkdir {path}" for path in ("/var", "/var/lib", "/var/lib/pimu", "/var/lib/pimu/guest")]
             debugfs(image, *folders, f"write {guest} /var/lib/pimu/guest/disk.qcow2")
-        manifest = manifest_of(image)
-        facts = manifest.image.model_copy(update={"allocated": allocated(image)})
-        manifest = manifest.model_copy(update={"image": facts, "plan": {"settings": {"cluster": "pimu"}}})
-        image.with_suffix(".manifest.json").write_text(manifest.to_json())
+        write_manifest(image)
     return folder
+
+
+def write_manifest(image: Path) -> None:
+    """Of a tiny image, with the blocks that matter."""
+    manifest = manifest_of(image)
+    facts = manifest.image.model_copy(update={"allocated": allocated(image)})
+    manifest = manifest.model_copy(update={"image": facts, "plan": {"settings": {"cluster": "pimu"}}})
+    image.with_suffix(".manifest.json").write_text(manifest.to_json())
 
 
 def allocated(image: Path) -> tuple[Extent, ...]:

@@ -27,7 +27,7 @@ from tests import tiny_image
 from tests.conftest import SHIPPED
 from tests.loop_device import loop_device
 from tests.planned import DEBIAN
-from tests.test_flash import allocated
+from tests.test_flash import write_manifest
 from tests.test_life import KEY, failures
 
 pytestmark = pytest.mark.disk
@@ -44,10 +44,8 @@ TARGETS = {"zeros": bytes(MIB), "dirt": DIRT}
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """node-003.img of 24 MiB, and its other forms beside it."""
     image = tmp_path_factory.mktemp("tiny") / "node-003.img"
-    manifest = tiny_image.make_image(image)
-    facts = manifest.image.model_copy(update={"allocated": allocated(image)})
-    manifest = manifest.model_copy(update={"image": facts, "plan": {"settings": {"cluster": "pimu"}}})
-    image.with_suffix(".manifest.json").write_text(manifest.to_json())
+    tiny_image.make_image(image)
+    write_manifest(image)
     for words in PACK.values():
         run([*words, image])
     return image

@@ -233,6 +233,8 @@ def _unusable_unless_done(target: Target, where: str) -> Iterator[None]:
             target.zero(0, min(HEAD, target.size))
             target.flush()
         unusable = f"{where} is not usable: it holds a part of the image and does not boot; flash it again"
+        if isinstance(stopped, OSError | VerifyMismatchError) and _is_gone(target):
+            raise _failure(OSError(errno.ENODEV, ""), where) from stopped
         if isinstance(stopped, OSError):
             raise _failure(stopped, where) from stopped
         if isinstance(stopped, PimuError):
@@ -241,12 +243,22 @@ def _unusable_unless_done(target: Target, where: str) -> Iterator[None]:
         raise
 
 
+def _is_gone(target: Target) -> bool:
+    """Of a disk that was unplugged Linux says that it has 0 bytes: writes find no room then, and reads nothing."""
+    try:
+        return target.size == 0
+    except OSError:
+        return True
+
+
 def _failure(error: OSError, where: str) -> BuildError:
     """Not as an OSError: a full device is no folder that room could be made in."""
     if error.errno in _GONE:
         text = "is gone: unplugged, or it has stopped answering"
     elif error.errno == errno.ENOSPC:
         text = "ends before the size that it tells"
+    elif error.errno == errno.ENODATA:  # what Linux makes of a medium error
+        text = "has sectors that cannot be read or written"
     else:
         text = f"fails: {error.strerror or error}"
     hint = "it is not usable: look at cable, power and `dmesg`, and flash it again"
