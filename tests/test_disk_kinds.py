@@ -35,7 +35,7 @@ class Ran:
 
 
 def devices(serial: str) -> list[str]:
-    drive = f"drive={serial}"
+    drive = f"drive=disk-{serial}"
     return {
         NVME[1]: ["-device", f"nvme,{drive},serial={serial}"],
         USB[1]: ["-device", f"usb-storage,{drive},serial={serial}"],
@@ -62,7 +62,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     files = {serial: blank(folder / serial, (64 if serial == CARD[1] else 40) * MIB) for serial in kinds}
     words = ["-device", "qemu-xhci"]
     for serial, file in files.items():
-        words += ["-drive", f"if=none,id={serial},file={file},format=raw", *devices(serial)]
+        words += ["-drive", f"if=none,id=disk-{serial},file={file},format=raw", *devices(serial)]
     return Ran(disk_machine.told(system, words), files, kinds, image)
 
 
