@@ -215,12 +215,13 @@ def _kvm() -> Finding:
 
 
 def _space(name: str, folder: Path, needed: int, why: str) -> Finding:
+    wanted = f"{needed / _GIB:.0f} GiB"
     try:
         present = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(present).free
     except PermissionError as refused:
         remedy = f"make {folder} yours, or name another folder (PIMU_CACHE, --output)"
-        return Finding(name, "missing", f"{folder}: {refused.strerror}", f"{needed / _GIB:.0f} GiB", why, remedy)
+        return Finding(name, "missing", f"{folder}: {refused.strerror}", wanted, why, remedy)
     state: State = "ok" if free >= needed else "missing"
     remedy = "" if state == "ok" else f"make room in {present}"
-    return Finding(name, state, f"{free / _GIB:.0f} GiB", f"{needed / _GIB:.0f} GiB", why, remedy)
+    return Finding(name, state, f"{free / _GIB:.0f} GiB", wanted, why, remedy)

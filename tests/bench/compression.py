@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder.run import run
@@ -26,18 +26,12 @@ def further_nodes(work: Path, compression: str, command: str) -> Row:
     with packed.open("wb") as file:
         whole = seconds(lambda: file.write(run([*command.split(), "--stdout", image]).stdout))
 
-    def all_at_once() -> float:
-        return seconds(lambda: compressed(work, _FURTHER, compression))
-
-    def one_alone() -> float:
-        return seconds(lambda: compressed(work, _FURTHER[:1], compression))
-
-    def anew(way: Callable[[], float]) -> float:
+    def anew(nodes: Sequence[str]) -> float:
         for path in work.glob("node-*"):
             path.unlink()
-        return way()
+        return seconds(lambda: compressed(work, nodes, compression))
 
-    four, one = medians(lambda: anew(all_at_once), lambda: anew(one_alone), runs=3)
+    four, one = medians(lambda: anew(_FURTHER), lambda: anew(_FURTHER[:1]), runs=3)
     size, other = (work / f"{_FURTHER[0]}.img.{compression}").stat().st_size, packed.stat().st_size
     each = four / len(_FURTHER)
     packed.unlink()
