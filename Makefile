@@ -4,12 +4,15 @@ NODE = node-003
 ROLE = worker
 BASE = debian-trixie
 BIN = .venv/bin
+KINDS = cluster node base guest
 FAST = not disk and not boot and not soak
 TWO = -n 2 --dist worksteal
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --extra build
 SHELL_SCRIPTS = $$(grep -rIlE --exclude='*.j2' --exclude-dir=__pycache__ --exclude-dir=golden '^\#!/bin/(ba)?sh|shellcheck shell=' \
 	.ci builder overlays tests)
 
-.PHONY: help setup image boot lint test test-fast soak bench golden clean
+.PHONY: help setup image boot lint test test-fast soak bench golden reference requirements clean
 
 help: ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +47,14 @@ bench: ## measure, and print the table of README
 
 golden: setup ## write tests/golden/ anew; read the difference before you keep it
 	$(BIN)/pytest -q -m "$(FAST)" --renew-golden
+
+reference: setup ## write docs/reference.md and docs/schema/ anew, from the models of the keys
+	$(BIN)/pimu-build explain --markdown >docs/reference.md
+	for kind in $(KINDS); do $(BIN)/pimu-build explain --json-schema $$kind >docs/schema/$$kind.json || exit; done
+
+requirements: ## lock the Python packages anew, with hashes, as pyproject.toml asks for them
+	$(LOCK) --output-file builder/setup/requirements.txt
+	$(LOCK) --extra dev --output-file builder/setup/requirements-dev.txt
 
 clean: ## remove images and what the checkers keep; the cache stays (pimu-build cache prune)
 	find output -mindepth 1 ! -name .gitignore -delete

@@ -1,17 +1,33 @@
-"""The table of contents: profiles become plans, plans become images. Nothing here touches the world by itself."""
+"""The table of contents: profiles become plans, plans become images. Nothing here touches the world by itself.
+
+    plan -> base, guest -> bake -> golden -> stamp -> write
+
+What a step needs is resolved and fetched right before it. Bases and guests are shared by all nodes that name them,
+layers of packages and golden images by all nodes of a role.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder import publish
-from builder.cache import in_use
-from builder.disk.golden import Golden
-from builder.disk.stamp import Stamp
-from builder.kitchen import BuildOptions, Built, Kitchen, healing
-from builder.lock_file import LOCK_FILE
+from builder import doctor
+from builder.assemble import BuildContext, BuildOptions, Built, healing, side_by_side
+from builder.base.layers import BaseLayer
+from builder.fetch import Cache
+from builder.guest import airgap
+from builder.guest.disk import guest_disk
+from builder.host import tools
+from builder.host.rendering import rendering
+from builder.host.scratch import private_folder
+from builder.image import output
+from builder.image.frames import Frames, golden_frames
+from builder.image.golden import Golden, make_golden
+from builder.image.stamp import Stamp
+from builder.lock.lock_file import LOCK_FILE
+from builder.lock.relock import Change, Relocker
 from builder.model.manifest import Manifest
 from builder.model.plan import Plan
 from builder.model.progress import Progress
@@ -19,10 +35,9 @@ from builder.model.sources import PublishedFile
 from builder.plan import make_plan
 from builder.plan.secret_free import without_secrets
 from builder.project import Project
-from builder.relock import Change, Relocker
-from builder.secrets import Secrets, secrets_of
-from builder.sources import Cache
-from builder.store import Store
+from builder.secrets.resolve import Secrets, secrets_of
+from builder.store.products import Blobs, Store, require_whole
+from builder.store.upkeep import in_use
 
 __all__ = ["BuildOptions", "Built", "build", "make_plans", "relock", "stamped"]
 
@@ -39,7 +54,9 @@ def make_plans(
     """The plans of distinct nodes, once it is certain that none of them collides with another."""
     resolved = [project.settings(node, role, base, guest, preset=preset) for node in dict.fromkeys(nodes)]
     project.identities(resolved)
-    return [make_plan(one, project.overlays, project.seed, project.answers) for one in resolved]
+    files = project.overlays, project.seed, project.answers
+    with rendering() as render:
+        return [make_plan(one, *files, render=render) for one in resolved]
 
 
 def build(project: Project, nodes: Sequence[str], options: BuildOptions, progress: Progress) -> list[Built]:
@@ -53,14 +70,16 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
     if options.without_secrets:
         plans = [without_secrets(plan) for plan in plans]
     secrets = Secrets(project.root, options.ask)
-    secrets.require(secret for plan in plans for secret in secrets_of(plan))
-    publish.prepare_folder(options.output)
-    with in_use(options.cache), publish.locked(options.output, [plan.settings.name for plan in plans]):
-        return healing(lambda: Kitchen(project, options, secrets, progress).images(plans), options.cache, progress)
+    _require(secrets, plans, progress)
+    output.prepare_folder(options.output)
+    with in_use(options.cache), output.locked(options.output, [plan.settings.name for plan in plans]):
+        return healing(
+            lambda: _images(BuildContext.of(project, options, secrets, progress), plans), options.cache, progress
+        )
 
 
 def relock(project: Project, names: Sequence[str], cache: Path, progress: Progress) -> list[Change]:
-    """Lock what the archives offer now, of all or of what has these names; what has changed."""
+    """Lock the newest offers of the archives, of everything or of these names, and return the changes."""
     bases = {name: project.base(name).source for name in project.names("bases")}
     disks = {f"guest {name}": project.guest(name).source for name in project.names("guests")}
     images = {name: source for name, source in (bases | disks).items() if isinstance(source, PublishedFile)}
@@ -73,9 +92,108 @@ def relock(project: Project, names: Sequence[str], cache: Path, progress: Progre
 def stamped(
     project: Project, plan: Plan, secrets: Secrets, options: BuildOptions, progress: Progress
 ) -> Iterator[tuple[Golden, Stamp, Manifest]]:
-    """A node's image that is nowhere yet: its golden image, every byte of which has been looked at, and what is to be
-    changed of it, secrets too. It lasts as long as the context."""
-    secrets.require(secrets_of(plan))
+    """A node's image that is nowhere yet: its golden image, every byte of which has been looked at, and the blocks to
+    be changed of it, secrets too. It lasts as long as the context."""
+    _require(secrets, [plan], progress)
     with in_use(options.cache):
-        kitchen = Kitchen(project, options, secrets, progress)
-        yield healing(lambda: kitchen.stamped(plan), options.cache, progress)
+        context = BuildContext.of(project, options, secrets, progress)
+        yield healing(lambda: _stamped(context, plan), options.cache, progress)
+
+
+def _images(context: BuildContext, plans: Sequence[Plan]) -> list[Built]:
+    """golden, then stamp and write: nodes side by side."""
+    goldens = _goldens(context, plans)
+    frames = _frames(context, goldens.values())
+    with side_by_side(context.options.jobs) as submit:
+        pending = [
+            submit(_write, context, plan, golden, frames.get(golden.folder))
+            for plan, golden in zip(plans, goldens.values(), strict=True)
+        ]
+        return [future.result() for future in pending]
+
+
+def _goldens(context: BuildContext, plans: Sequence[Plan]) -> dict[str, Golden]:
+    """Golden images by node: guests and bases side by side, each once for all nodes that share it; then what roles
+    add. The programs that shape images are those that pimu.lock names, or will name."""
+    shaping = tools.shaping_tools()
+    context.resolver.require_tools(shaping)
+    with side_by_side(context.options.jobs) as submit:
+        guests = {name: submit(guest_disk, plan, context.layers) for name, plan in _guests(plans).items()}
+        bases = {name: submit(context.layers.base, plan) for name, plan in _bases(plans).items()}
+        doctor.require_mke2fs()
+        disks = {name: future.result() for name, future in guests.items()}
+        layers = {name: future.result() for name, future in bases.items()}
+    goldens = {
+        plan.settings.name: _golden(context, plan, layers[plan.settings.base], disks.get(_guest_of(plan)))
+        for plan in plans
+    }
+    context.resolver.keep_tools(shaping)
+    return goldens
+
+
+def _golden(context: BuildContext, plan: Plan, base: BaseLayer, guest: Blobs | None) -> Golden:
+    """bake, then golden: each once for all nodes of a role."""
+    store, progress = context.store, context.progress
+    k3s = airgap.make_blobs(
+        plan, context.resolver, cache=context.cache, store=store, epoch=base.epoch, progress=progress
+    )
+    packages = context.layers.add_packages(plan, base)
+    layers = [base.layer, *([packages] if packages else [])]
+    return make_golden(
+        plan, layers, [one for one in (guest, k3s) if one], epoch=base.epoch, store=store, progress=progress
+    )
+
+
+def _frames(context: BuildContext, goldens: Iterable[Golden]) -> dict[Path, Frames]:
+    """The frames of each golden image, one after the other: each takes all processors. None without compression."""
+    compression = context.options.compression
+    if compression is None:
+        return {}
+    distinct = {golden.folder: golden for golden in goldens}
+    return {
+        folder: golden_frames(golden, compression, context.store, context.progress)
+        for folder, golden in distinct.items()
+    }
+
+
+def _write(context: BuildContext, plan: Plan, golden: Golden, frames: Frames | None) -> Built:
+    """stamp, and write into the output folder."""
+    options, begun = context.options, time.monotonic()
+    context.progress.step("stamp", plan.settings.name)
+    image, manifest, changed = output.node_image(
+        plan, golden, output=options.output, secrets=context.secrets, sha256=options.sha256, frames=frames
+    )
+    return Built(plan, image, manifest, changed, time.monotonic() - begun)
+
+
+def _stamped(context: BuildContext, plan: Plan) -> tuple[Golden, Stamp, Manifest]:
+    golden = _goldens(context, [plan])[plan.settings.name]
+    require_whole(golden.folder, golden.image.name)
+    with private_folder() as work:
+        stamp, manifest = output.stamp_node(plan, golden, secrets=context.secrets, work=work)
+    return golden, stamp, manifest
+
+
+def _guest_of(plan: Plan) -> str:
+    return plan.guest_disk.name if plan.guest_disk else ""
+
+
+def _guests(plans: Sequence[Plan]) -> dict[str, Plan]:
+    """One plan for each distinct guest."""
+    return {_guest_of(plan): plan for plan in plans if plan.guest_disk}
+
+
+def _bases(plans: Sequence[Plan]) -> dict[str, Plan]:
+    """One plan for each distinct base."""
+    return {plan.settings.base: plan for plan in plans}
+
+
+def _require(secrets: Secrets, plans: Sequence[Plan], progress: Progress) -> None:
+    """Find every secret before minutes of baking, and refuse a secret of the servers that a worker would get. Raises
+    ConfigurationError."""
+    wanted = [secret for plan in plans for secret in secrets_of(plan)]
+    secrets.require(wanted)
+    for plan in plans:
+        secrets.require_apart(plan.settings.k3s_cluster)
+    for remark in secrets.remarks(wanted):
+        progress.step("note", remark)

@@ -6,32 +6,37 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from builder import recipe
-from builder.appliance import appliance_kernel, kvm_usable
+from packaging.version import VERSION_PATTERN, Version
+
 from builder.bake import binfmt
 from builder.errors import MissingToolError, PimuError
-from builder.run import run, which
-from builder.sandbox import (
+from builder.host import tools
+from builder.host.run import run, which
+from builder.host.sandbox import (
+    BOUNDARY_REMEDY,
     MAPPING_REMEDY,
-    NAMESPACES_REMEDY,
+    TRUST_REMEDY,
+    boundary_refusal,
     mapping_refusal,
     refusal,
     subordinate_ids,
     user_name,
 )
+from builder.limits import GIB
+from builder.machines.appliance import appliance_kernel, kvm_usable
 
 State = Literal["ok", "missing", "slow"]
 
 _SETUP = "make setup, or apt-get install"
-_CACHE_SPACE = 10 * 1024**3
-_OUTPUT_SPACE = 4 * 1024**3
-_GIB = 1024**3
+_CACHE_SPACE = 10 * GIB
+_OUTPUT_SPACE = 4 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Tool:
     package: str
     why: str
     option: str = "--version"
-    minimum: tuple[int, ...] = ()
+    minimum: str = ""
 
 
 E2FSPROGS = Tool(
@@ -62,18 +67,20 @@ E2FSPROGS = Tool(
     "e2fsprogs",
     "the root volume; older ones write the time of day into it (Debian 12 has 1.47.2 in bookworm-backports)",
     option="-V",
-    minimum=(1, 47, 1),
+    minimum="1.47.1",
 )
 TOOLS = (
     E2FSPROGS,
     Tool(("mkfs.fat", "fsck.fat"), "dosfstools", "the boot volume", option="--help"),
     Tool(("mcopy", "mmd", "mdel", "mattrib", "mtype"), "mtools", "files on the boot volume, without a mount"),
     Tool(("sfdisk",), "fdisk", "the partition table"),
-    Tool(("dpkg", "dpkg-deb"), "dpkg", "unpacks packages for the Pi at native speed", minimum=(1, 21)),
+    Tool(("dpkg", "dpkg-deb"), "dpkg", "unpacks packages for the Pi at native speed", minimum="1.21"),
     Tool(("apt-get",), "apt", "resolves packages, checks the archive's signature"),
     Tool(("gpgv",), "gpgv", "checks signatures"),
     Tool(("unshare", "setpriv"), "util-linux", "the sandbox that packages are configured in"),
-    Tool(("lsblk", "wipefs", "prlimit"), "util-linux", "flash: what is on which disk", minimum=(2, 37)),
+    Tool(("lsblk", "wipefs", "prlimit"), "util-linux", "flash: what is on which disk", minimum="2.37"),
+    Tool(("bwrap",), "bubblewrap", "the boundary around packages: they see nothing else of the host", minimum="0.5"),
+    Tool(("keyctl",), "keyutils", "the kernel's keys of the person who builds stay outside of it", option="--version"),
     Tool(("mount", "umount"), "mount", "the sandbox's overlay, in a namespace of its own"),
     Tool(("cp",), "coreutils", "copies the golden image, sparse"),
     Tool(("qemu-img",), "qemu-utils", "the guest's disk"),
@@ -81,6 +88,8 @@ TOOLS = (
     Tool(("xorriso",), "xorriso", "reads the ISO of an Alpine guest"),
     Tool(("cpio",), "cpio", "gives files to the live system of that ISO"),
     Tool(("qemu-system-aarch64",), "qemu-system-arm", "boot: a Pi that is not there"),
+    Tool(("nsenter",), "util-linux", "boot, and an Alpine guest's installer: a network of their own"),
+    Tool(("ip",), "iproute2", "the addresses in that network", option="-V"),
     Tool(("ssh", "ssh-keygen"), "openssh-client", "boot --check logs in", option="-V"),
 )  # fmt: skip
 
@@ -88,7 +97,8 @@ ROOTLESS = Tool(("newuidmap", "newgidmap"), "uidmap", "builds without root", opt
 
 
 def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
-    """What there is, what is needed, why, and how to get it. Changes nothing; takes a second or two."""
+    """Findings about the host: each has a state, the need, its reason and a remedy. Nothing is changed; it takes a
+    second or two."""
     rootless = os.geteuid() != 0
     tools = (*TOOLS, ROOTLESS) if rootless else TOOLS
     return (
@@ -97,6 +107,7 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
         _foreign_programs(),
         _namespaces(),
         *((*_subordinate_ids(), *_mapping()) if rootless else ()),
+        *_boundary(),
         _guestfs(),
         _appliance_kernel(),
         _kvm(),
@@ -106,27 +117,28 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
 
 
 def require_mke2fs() -> None:
-    """What everybody has, and often too old; to be found out before minutes of baking. Raises MissingToolError."""
+    """Raise MissingToolError for an mke2fs that is too old, before minutes of baking: every host has one."""
     for finding in (_tool(E2FSPROGS), _libarchive()):
         if finding.state == "missing":
             raise MissingToolError(f"{finding.name} {finding.found}, needed is {finding.needed}", hint=finding.remedy)
 
 
 def _tool(tool: Tool) -> Finding:
-    needed = f">= {'.'.join(map(str, tool.minimum))}" if tool.minimum else "any"
+    needed = f">= {tool.minimum}" if tool.minimum else "any"
     remedy = f"{_SETUP} {tool.package}"
     absent = [program for program in tool.programs if which(program) is None]
     if absent:
         return Finding(tool.package, "missing", f"no {' '.join(absent)}", needed, tool.why, remedy)
-    version = recipe.version(tool.programs[0], tool.option)
-    if _numbers(version) < tool.minimum:
+    version = tools.version(tool.programs[0], tool.option)
+    if tool.minimum and _leading(version) < Version(tool.minimum):
         return Finding(tool.package, "missing", version, needed, tool.why, remedy)
     return Finding(tool.package, "ok", version, needed, tool.why)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    leading = version.replace("-", ".").replace("+", ".").split(".")
-    return tuple(int(part) for part in leading if part.isdigit())
+def _leading(text: str) -> Version:
+    """The version that a text begins with: 1.22.6 of `1.22.6ubuntu6`. It is 0 where there is none."""
+    found = re.match(VERSION_PATTERN, text, re.VERBOSE | re.IGNORECASE)
+    return Version(found[0] if found else "0")
 
 
 def _libarchive() -> Finding:
@@ -160,7 +172,7 @@ def _foreign_programs() -> Finding:
 def _namespaces() -> Finding:
     why = "packages are configured without network, mounts of the host and other processes in sight"
     if refused := refusal():
-        return Finding("namespaces", "missing", refused, "mount, pid, net, ipc, uts", why, NAMESPACES_REMEDY)
+        return Finding("namespaces", "missing", refused, "mount, pid, net, ipc, uts", why, TRUST_REMEDY)
     return Finding("namespaces", "ok", "tried, they work", "mount, pid, net, ipc, uts", why)
 
 
@@ -185,6 +197,24 @@ def _mapping() -> Iterator[Finding]:
             yield Finding("newuidmap", "missing", refused, "maps the ids", why, MAPPING_REMEDY)
         else:
             yield Finding("newuidmap", "ok", "tried, it maps them", "maps the ids", why)
+
+
+def _boundary() -> Iterator[Finding]:
+    """Nothing where it cannot be tried for a reason that is said already."""
+    name, why = "boundary", "no package's script can read or change this machine, root or not"
+    if which("bwrap") is None or refusal():
+        return
+    try:
+        if mapping_refusal():
+            return
+        refused, remedy = boundary_refusal(), BOUNDARY_REMEDY
+    except MissingToolError as absent:
+        refused, remedy = absent.message, absent.hint
+    needed = "a user namespace without your own id"
+    if refused:
+        yield Finding(name, "missing", refused, needed, why, remedy)
+    else:
+        yield Finding(name, "ok", "tried, it holds", needed, why)
 
 
 def _guestfs() -> Finding:
@@ -215,7 +245,7 @@ def _kvm() -> Finding:
 
 
 def _space(name: str, folder: Path, needed: int, why: str) -> Finding:
-    wanted = f"{needed / _GIB:.0f} GiB"
+    wanted = f"{needed / GIB:.0f} GiB"
     try:
         present = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(present).free
@@ -224,4 +254,4 @@ def _space(name: str, folder: Path, needed: int, why: str) -> Finding:
         return Finding(name, "missing", f"{folder}: {refused.strerror}", wanted, why, remedy)
     state: State = "ok" if free >= needed else "missing"
     remedy = "" if state == "ok" else f"make room in {present}"
-    return Finding(name, state, f"{free / _GIB:.0f} GiB", wanted, why, remedy)
+    return Finding(name, state, f"{free / GIB:.0f} GiB", wanted, why, remedy)

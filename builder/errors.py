@@ -5,6 +5,8 @@ An error says what is wrong and where (`where` is a file:line, a path or a packa
 
 from __future__ import annotations
 
+from builder.text import one_line
+
 
 class PimuError(Exception):
     """Base of all expected failures. `exit_code` is the process's exit status."""
@@ -18,7 +20,7 @@ class PimuError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.message}" if self.where else self.message
+        head = f"{one_line(self.where)}: {self.message}" if self.where else self.message
         return f"{head}\n  {self.hint}" if self.hint else head
 
 
@@ -27,7 +29,7 @@ class BuildError(PimuError):
 
 
 class DamagedError(BuildError):
-    """Something in the cache is not what it was when it came or was made; `path` is to be made or fetched again."""
+    """Something in the cache has changed since it came or was made; `path` is to be made or fetched again."""
 
     def __init__(self, path: str) -> None:
         super().__init__("is damaged", where=path, hint="`pimu-build cache verify` looks for more of this")
@@ -39,7 +41,7 @@ class UsageError(PimuError):
 
 
 class ConfigurationError(PimuError):
-    """What the user wrote in profiles/, overlays/ or cloud-init/ cannot be built."""
+    """A file of the user's in profiles/, overlays/ or cloud-init/, or a word of the command line, cannot be used."""
 
     exit_code = 3
 
@@ -49,7 +51,7 @@ class DiskFullError(ConfigurationError):
 
 
 class DownloadError(PimuError):
-    """Something could not be fetched, or is not what its pin or signature says."""
+    """Something could not be fetched, or does not match its pin or signature."""
 
     exit_code = 4
 

@@ -1,6 +1,5 @@
-"""Where the tests get Alpine from: a stand-in for its ISO with a mirror or, with PIMU_ALPINE_ISO=FILE, the real one of
-the release that the profile pins (then the network is needed).
-"""
+"""The source of Alpine for the tests: a stand-in for its ISO with a mirror or, with PIMU_ALPINE_ISO=FILE, the real one
+of the release that the profile pins (then the network is needed)."""
 
 from __future__ import annotations
 
@@ -15,19 +14,20 @@ from typing import Any
 import yaml
 
 from tests.alpine_standin import fill_mirror, make_iso
+from tests.fetch.test_signatures import Key
 from tests.loopback import Site, serving
-from tests.test_signatures import Key
 
 REAL = os.environ.get("PIMU_ALPINE_ISO")
 
 
 @dataclass(frozen=True)
 class Shop:
-    """An ISO, a mirror within reach of what boots from it, and a folder with what both were made of."""
+    """An ISO, its mirror as this host has it, a folder with what both were made of, and the mirror's server."""
 
     iso: Path
     mirror: str
     work: Path
+    site: Site | None = None
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def open_shop(work: Path) -> Iterator[Shop]:
         fill_mirror(site, "v3.15", work)
         mirror = fill_mirror(site, "v3.22", work)
         make_iso(work / "alpine.iso", work)
-        yield Shop(work / "alpine.iso", mirror, work)
+        yield Shop(work / "alpine.iso", mirror, work, site)
 
 
 def take_from(shop: Shop, project: Path, **other: Any) -> None:

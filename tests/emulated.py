@@ -12,26 +12,29 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder import cache, sandbox
 from builder.bake import binfmt
-from builder.bake.inside import STAGE, chroot
+from builder.bake.inside import chroot
 from builder.bake.mounts import machine, overlay
 from builder.bake.pack import pack
-from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
-from builder.bases import Bakery, BaseLayer
+from builder.bake.spec import BakeSpec
+from builder.bake.stand_ins import STAGE
+from builder.base.layers import BaseLayer, Layers
 from builder.build import make_plans
-from builder.lock_file import LOCK_FILE
+from builder.fetch import Cache
+from builder.host import sandbox
+from builder.host.run import run
+from builder.lock.lock_file import LOCK_FILE
+from builder.lock.resolve import Resolver
+from builder.model.layer import BOOT_TAR, ROOT_TAR
 from builder.model.lock import Resolution
 from builder.model.plan import Plan
 from builder.model.progress import Silent
 from builder.project import Project
-from builder.resolve import Resolver
-from builder.run import run
-from builder.sources import Cache
-from builder.store import Store
+from builder.store import upkeep
+from builder.store.products import Product, Store
 from tests.planned import DEBIAN
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +50,7 @@ class Bakes:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What a worker's packages are baked from; `folder` is for what is made."""
+    """The inputs of a bake of a worker's packages; `folder` is for the results."""
 
     plan: Plan
     packages: Sequence[str]
@@ -60,12 +63,12 @@ class Ingredients:
 def ingredients(packages: Sequence[str], folder: Path) -> Ingredients:
     """Packages (none: the worker's) and the base of node-003, which comes from the user's cache."""
     (plan,) = make_plans(Project(ROOT), ["node-003"], "worker", DEBIAN)
-    warm = Store(cache.default_root())
+    warm = Store(upkeep.default_root())
     lock, downloads = folder / LOCK_FILE, Cache(warm.root)
     if (ROOT / LOCK_FILE).exists():
         shutil.copy(ROOT / LOCK_FILE, lock)
     resolver = Resolver(lock, downloads, warm, Silent(), offline=False)
-    lower = Bakery(resolver, downloads, warm, Silent()).base(plan)
+    lower = Layers(resolver, downloads, warm, Silent()).base(plan)
     return Ingredients(plan, packages or plan.packages, lower, resolver, downloads, folder)
 
 
@@ -92,14 +95,14 @@ class Stopwatch(Silent):
         return self.stages.get("initrd", self.stages["pack"]) - self.stages["unpack"]
 
 
-def bake_fast(given: Ingredients) -> tuple[Path, Seconds]:
+def bake_fast(given: Ingredients) -> tuple[Product, Seconds]:
     """The builder's layer, made anew."""
     store, progress = Store(given.folder / "store"), Stopwatch()
     store.root.mkdir()
-    (store.root / "accel").symlink_to(cache.default_root() / "accel")  # made once per suite, not per bake
+    (store.root / "accel").symlink_to(upkeep.default_root() / "accel")  # made once per suite, not per bake
     begun = time.monotonic()
-    bakery = Bakery(given.resolver, given.downloads, store, progress)
-    layer = bakery.add_packages(given.plan.settings.base, given.plan.base, given.lower, given.packages)
+    layers = Layers(given.resolver, given.downloads, store, progress)
+    layer = layers.add_packages(replace(given.plan, packages=tuple(given.packages)), given.lower)
     assert layer is not None
     return layer, Seconds(progress.install(), time.monotonic() - begun)
 
@@ -110,32 +113,35 @@ def bake_both(packages: Sequence[str], folder: Path) -> Bakes:
     fast, _ = bake_fast(given)
     slow = folder / "slow"
     slow.mkdir()
-    _inside(given, slow, "dpkg")
-    return Bakes(fast, slow)
+    _inside(given, fast, slow, "dpkg")
+    return Bakes(fast.folder, slow)
 
 
-def install_slowly(given: Ingredients) -> tuple[int, Seconds]:
-    """How many packages, and what `apt-get install` of their files takes in a chroot by emulation."""
+def install_slowly(given: Ingredients, layer: Product) -> tuple[int, Seconds]:
+    """The number of packages, and the seconds that `apt-get install` of their files takes in a chroot by emulation."""
     out = given.folder / "apt"
     out.mkdir()
-    count = len(_inside(given, out, "apt").debs)
+    count = len(_inside(given, layer, out, "apt").debs)
     return count, Seconds(**json.loads((out / "seconds.json").read_text()))
 
 
-def _inside(given: Ingredients, out: Path, how: str) -> Resolution:
-    (resolution,) = (found for name, found in given.resolver.used.items() if " packages " in name)
+def _inside(given: Ingredients, layer: Product, out: Path, how: str) -> Resolution:
+    """Install the packages of the builder's layer once more."""
+    (resolution,) = (found for name, found in layer.locked.items() if " packages " in name)
+    assert isinstance(resolution, Resolution)
     work = given.folder / f"emulated-{how}"
     work.mkdir()
     spec = BakeSpec(
         architecture=given.plan.base.architecture,
         epoch=resolution.epoch,
         debs=tuple(str(given.downloads.path(deb.sha256)) for deb in resolution.debs),
-        lower=str(given.lower.folder),
+        removed=resolution.removed,
+        lower=str(given.lower.layer.folder),
         boot_mount=given.plan.base.boot.mount,
         out=str(out),
     )
     spec.save(work / "spec.json")
-    sandbox.run_inside("tests.emulated", how, work / "spec.json", on_line=lambda _: None)
+    sandbox.run_trusted("tests.emulated", how, work / "spec.json", on_line=lambda _: None)
     sandbox.remove_tree(work)
     return resolution
 
@@ -153,7 +159,7 @@ def extract(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
 
 
 def install_with_apt(spec: BakeSpec, work: Path) -> None:
-    """What an image builder does that works in a chroot: its package manager does all, and makes the initrd, too."""
+    """Install as an image builder in a chroot does: its package manager does all, and makes the initrd, too."""
     root, boot = extract(spec, work)
     shutil.copy2(STAGE / "all/usr/sbin/policy-rc.d", root / "usr/sbin")
     debs = root / "srv"
@@ -193,6 +199,8 @@ def bake(spec: BakeSpec, work: Path) -> None:
         run(["mount", "--bind", Path(spec.debs[0]).parent, root / "mnt"])
         debs = [f"/mnt/{Path(deb).name}" for deb in spec.debs]
         forced = [f"--force-{what}" for what in ("depends", "unsafe-io", "confold")]
+        if spec.removed:
+            chroot(root, ["dpkg", *forced, "--no-triggers", "--remove", *spec.removed], spec.epoch)
         chroot(root, ["dpkg", *forced, "--no-triggers", "--unpack", *debs], spec.epoch)
         chroot(root, ["dpkg", "--force-confold", "--configure", "-a"], spec.epoch)
         run(["umount", root / "mnt"])

@@ -1,7 +1,6 @@
-"""What an agent of k3s meets: a server by TLS, which gives a node its certificates for token, name and password
+"""The servers that an agent of k3s meets: one by TLS, which gives a node its certificates for token, name and password
 (k3s: pkg/server/handlers, pkg/nodepassword) and keeps the list of nodes; and the server of releases, whose k3s is a
-script that asks those questions and is idle then.
-"""
+script that asks those questions and is idle then."""
 
 from __future__ import annotations
 
@@ -17,6 +16,7 @@ from typing import Any, cast
 
 import trustme
 
+from builder.model.k3s_ca import to_text
 from tests.loopback import Request, Site, running, serving
 
 VERSION = "v1.36.5+k3s1"
@@ -27,7 +27,8 @@ ARM_SUMS, ARM_BINARY = f"/{VERSION}/sha256sum-arm64.txt", f"{BINARY}-arm64"
 
 
 class MockK3s(ThreadingHTTPServer):
-    """`nodes` are those that joined, `joins` and `certified` the names as often as that was asked for."""
+    """`nodes` are those that joined, `joins` and `certified` the names as often as that was asked for, `refused` the
+    answers to the others, with their statuses. `bootstrap` are the tokens that `k3s token create` has made."""
 
     daemon_threads = True
 
@@ -42,27 +43,31 @@ class MockK3s(ThreadingHTTPServer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert("127.0.0.1", *names).configure_cert(context)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.token = token
+        self.token, self.parts = token, parts
+        self.bootstrap: set[str] = set()
         self.nodes: dict[str, dict[str, Any]] = {}
         self.passwords: dict[str, str] = {}
         self.joins: list[str] = []
         self.certified: list[str] = []
-        self.refused: list[str] = []
+        self.refused: list[tuple[int, str]] = []
         self.heard = False
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is no news."""
 
-    def refusal(self, headers: Any) -> str:
-        """Why a request for a node's certificate is not granted, or nothing."""
+    def refusal(self, headers: Any) -> tuple[int, str] | None:
+        """Status and text for a node that gets no certificate: 401 for its token (pkg/server/auth, doAuth), 403 for its
+        password (pkg/nodepassword, validate.go)."""
         self.heard = True
-        expected = base64.b64encode(f"node:{self.token}".encode()).decode()
-        if headers["Authorization"] != f"Basic {expected}":
-            return "not authorized"
+        expected = {f"Basic {base64.b64encode(f'node:{self.token}'.encode()).decode()}"}
+        if headers["Authorization"] not in expected | {f"Bearer {token}" for token in self.bootstrap}:
+            return 401, "not authorized"
         name, password = headers["k3s-Node-Name"], headers["k3s-Node-Password"]
+        if not name or not password:
+            return 400, "node name or node password not set"
         if self.passwords.setdefault(name, password) != password:
-            return f"Node password rejected, duplicate hostname or contents of /etc/rancher/node/password: {name}"
-        return ""
+            return 403, f"Node password rejected, duplicate hostname or contents of /etc/rancher/node/password: {name}"
+        return None
 
 
 class _Request(Request):
@@ -74,7 +79,8 @@ class _Request(Request):
             self.reply(mock.cacerts)
         elif refusal := mock.refusal(self.headers):
             mock.refused.append(refusal)
-            self.reply(refusal.encode(), status=403)
+            status, text = refusal
+            self.reply(text.encode(), status=status)
         elif self.path == "/v1-k3s/serving-kubelet.crt":
             mock.certified.append(self.headers["k3s-Node-Name"])
             self.reply(b"a certificate\n")
@@ -95,13 +101,18 @@ def k3s_server(token: str, *names: str, parts: Mapping[str, str] | None = None) 
 
 
 def let_join(project: Path, server: MockK3s, releases: str, host: str) -> None:
-    """Make the project's nodes agents of that server, which they find at `host`, with k3s from the URL `releases`."""
-    token = project / "profiles/access/k3s-agent-token"
-    token.write_text(server.token)
-    token.chmod(0o600)
-    cluster = project / "profiles/cluster.yaml"
+    """Make the project's nodes agents of that server, which they find at `host`, with k3s from the URL `releases`. A
+    server without authorities of a project has made its own, and no token can name them beforehand."""
+    access, cluster = project / "profiles/access", project / "profiles/cluster.yaml"
+    (access / "k3s-agent-token").write_text(server.token)
+    (access / "k3s-agent-token").chmod(0o600)
     at = f"https://node-001.lan:{server.server_port}\n  address: {host}"
     text = cluster.read_text().replace("https://node-001.lan:6443", at)
+    if server.parts is None:
+        text = text.replace("  ca: file:profiles/access/k3s-ca\n", "")
+    else:
+        (access / "k3s-ca").write_text(to_text("pimu", server.parts))
+        (access / "k3s-ca").chmod(0o600)
     cluster.write_text(text.replace("https://github.com/k3s-io/k3s/releases/download", releases))
 
 

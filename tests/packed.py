@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import zstandard
 
-from builder.forms import frames
-from builder.forms.image_file import Compression
+from builder.host.run import run
+from builder.image import frames
+from builder.image.forms import Compression
 from builder.model.manifest import CHUNK_SIZE
-from builder.run import run
 
 MIB = 1024**2
 SKIPPABLE = (0x184D2A50).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"12345"

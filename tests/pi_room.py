@@ -10,25 +10,37 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from builder.templates import render
+from builder.template.strict import render
 
 FEATURES = Path(__file__).parents[1] / "overlays" / "features"
-SETS = ("runtime", "runtime-node", "growth", "swap", "hostkeys", "guest", "qemu-bridge", "k3s-release", "k3s")
+SETS = (
+    "runtime",
+    "runtime-node",
+    "growth",
+    "swap",
+    "trim",
+    "hostkeys",
+    "identities",
+    "guest",
+    "qemu-bridge",
+    "k3s-release",
+    "k3s",
+)
 GUEST_ID = 900
-VARIABLES = {
-    "node": SimpleNamespace(
-        name="node-003",
-        guest_hostname="k3s-003",
-        swap=SimpleNamespace(size=256 << 20, reserve="33%"),
-        machine=SimpleNamespace(memory=64 << 20, cpus=1, stop_timeout=40),
-        k3s_cluster=SimpleNamespace(version="v1.36.5+k3s1", releases="file:///releases", sha256={}),
-    ),
-    "base": SimpleNamespace(architecture="arm64", boot=SimpleNamespace(mount="/boot/firmware")),
-    "guest": SimpleNamespace(machine="q35", disk=1 << 30, kernel_words=None),
-    "identity": SimpleNamespace(guest_mac="52:54:00:12:34:56"),
+VARIABLES: dict[str, Any] = {
+    "node": {
+        "name": "node-003",
+        "guest_hostname": "k3s-003",
+        "trim": {"calendar": "*:0/2"},
+        "swap": {"size": 256 << 20, "reserve": "33%"},
+        "machine": {"memory": 64 << 20, "cpus": 1, "stop_timeout": 40},
+        "k3s_cluster": {"version": "v1.36.5+k3s1", "releases": "file:///releases", "sha256": {}},
+    },
+    "base": {"architecture": "arm64", "boot": {"mount": "/boot/firmware"}},
+    "guest": {"machine": "q35", "disk": 1 << 30, "kernel_words": None},
+    "identity": {"guest_mac": "52:54:00:12:34:56"},
     "guest_accel": "tcg,thread=single,tb-size=32",
     "guest_cpu": "qemu64",
 }
@@ -60,7 +72,7 @@ def stage(folder: Path) -> Path:
                 text, target = render(text, str(source), VARIABLES), target.with_suffix("")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
-            target.chmod(0o755 if {"pimu", "bin"} & {target.parent.name} else 0o644)
+            target.chmod(0o755 if {"pimu", "identities.d", "bin"} & {target.parent.name} else 0o644)
     etc = folder / "etc"
     (etc / "ssh").mkdir()
     (etc / "passwd").write_text(f"root:x:0:0::/root:/bin/sh\npimu-guest:x:{GUEST_ID}:{GUEST_ID}::/:/usr/sbin/nologin\n")
@@ -109,7 +121,7 @@ class Room:
         return self._started[-1]
 
     def run(self, script: str, *, succeeds: bool = True) -> str:
-        """What the script printed, both streams."""
+        """The output of the script, both streams."""
         done = subprocess.run(
             self.argv(script),
             check=False,
@@ -128,7 +140,7 @@ class Room:
         return self.root / path.lstrip("/")
 
     def report(self, step: str) -> dict[str, str]:
-        """What the report on the boot volume says of the step."""
+        """The line of the step in the report on the boot volume."""
         report: dict[str, Any] = json.loads(self.run("cat /boot/firmware/pimu-report.json"))
         assert report["node"] == "node-003"
         found: dict[str, str] = report["steps"][step]

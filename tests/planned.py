@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from builder.fs.tree import Entry, Tree
 from builder.model.edits import Blob, Scope, Volume
 from builder.model.patches import Resolve, SecretRef, refuse_secrets
 from builder.model.plan import Plan
 from builder.plan import make_plan
 from builder.project import Project
-from builder.tree import Entry, Tree
+from builder.template.strict import render
 
 DEBIAN = "debian-trixie"
 BASES = (DEBIAN, "raspios-trixie", "raspios-bookworm", "raspios-bullseye")
@@ -81,13 +82,13 @@ def plan_of(folder: Path, *, role: str = "worker", base: str = DEBIAN, node: str
     if node:
         (folder / f"profiles/nodes/{name}.yaml").write_text(node)
     project = Project(folder)
-    return make_plan(project.settings(name, role, base), project.overlays, project.seed, project.answers)
+    return make_plan(project.settings(name, role, base), project.overlays, project.seed, project.answers, render=render)
 
 
 def pi_of(
     plan: Plan, *, scopes: tuple[Scope, ...] = ("golden", "node"), secrets: Resolve = refuse_secrets, times: int = 1
 ) -> Pi:
-    """What the edits make of the base, applied `times` times."""
+    """The base after the edits, applied `times` times."""
     pi = Pi(
         _tree({"/cmdline.txt": f"{_CMDLINE[plan.settings.base]}\n", "/config.txt": _CONFIG_TXT}), _tree(_root(plan))
     )
@@ -106,7 +107,8 @@ def placeholder(secret: SecretRef) -> str:
 
 def _root(plan: Plan) -> dict[str, str]:
     accounts = _ACCOUNTS_WITH_PI if plan.base.first_user == "pi" else _ACCOUNTS
-    return accounts | ({"/etc/dhcpcd.conf": "hostname\nclientid\n"} if plan.base.network == "dhcpcd" else {})
+    files = {"/usr/lib/qemu/qemu-bridge-helper": "", "/var/lib/dpkg/statoverride": ""}
+    return accounts | files | ({"/etc/dhcpcd.conf": "hostname\nclientid\n"} if plan.base.network == "dhcpcd" else {})
 
 
 def _tree(files: dict[str, str]) -> Tree:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.run import environment, run
+from builder.host.run import environment, run
 from tests.conftest import SHIPPED
 from tests.planned import DEBIAN
 
 FILLING = """
 import os, pathlib, sys
 from builder.cli import main
-from builder.disk import chunks
+from builder.fs import chunks
 
 moment, ballast, *words = sys.argv[1:]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from builder.bake import binfmt
 from builder.bake.mounts import machine, overlay
+from builder.host.run import run
+from builder.host.sandbox import run_trusted
 from builder.model.manifest import DiskFacts
-from builder.run import run
-from builder.sandbox import run_inside
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a script printed, on both streams, and where the files are that it wrote: by path on their volume."""
+    """The output of a script, both streams, and the places of the files that it wrote: by path on their volume."""
 
     status: int
     output: str
@@ -48,7 +48,7 @@ class Target:
         upper, boot = self.work / name, self.work / f"{name}.boot"
         (self.work / f"{name}.sh").write_text(script)
         run(["cp", "-a", self.boot, boot])
-        run_inside("tests.target", self.work, name, self.architecture, self.boot_mount, on_line=lambda _: None)
+        run_trusted("tests.target", self.work, name, self.architecture, self.boot_mount, on_line=lambda _: None)
         status, output = json.loads((self.work / f"{name}.json").read_text())
         files = (path for path in upper.rglob("*") if path.is_symlink() or not path.is_dir())
         return Outcome(status, output, {f"/{path.relative_to(upper)}": path for path in files}, boot)

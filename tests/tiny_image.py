@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from builder.disk.chunks import digests
+from builder.fs.chunks import digests
+from builder.host.run import run
 from builder.model.manifest import CHUNK_SIZE, DiskFacts, FileState, ImageFacts, Manifest, image_digest
 from builder.model.progress import Silent
 from builder.model.settings import Base
 from builder.project import Project
-from builder.run import run
 
 MIB = 1024**2
 BOOT_START, BOOT_SIZE = 1 * MIB, 4 * MIB

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from builder import cache
+from builder.host.run import environment
 from builder.model.lock import from_text
-from builder.run import environment
+from builder.store import upkeep
 from tests.conftest import SHIPPED
 from tests.loopback import Request, Site, serving
 from tests.planned import DEBIAN
@@ -44,7 +44,7 @@ class Workshop:
         """All that the worker node-003 is made of, and nothing else that the user's cache may hold."""
         for kind in KINDS:
             shutil.copytree(
-                cache.default_root() / kind,
+                upkeep.default_root() / kind,
                 self.cache / kind,
                 symlinks=True,
                 copy_function=os.link,
@@ -65,7 +65,9 @@ class Workshop:
 
     def only(self, kind: str, **wanted: object) -> Path:
         """The made thing whose inputs have these values."""
-        known = {file.parent: json.loads(file.read_text()) for file in (self.cache / kind).glob("*/inputs.json")}
+        known = {
+            file.parent: json.loads(file.read_text())["inputs"] for file in (self.cache / kind).glob("*/step.json")
+        }
         (found,) = (path for path, inputs in known.items() if all(inputs[key] == wanted[key] for key in wanted))
         return found
 
@@ -94,7 +96,7 @@ class Workshop:
         return (*(nodes or ("node-003",)), *asked)
 
     def image(self, node: str = "node-003", output: str = "output") -> object:
-        """What the manifest says of the image's bytes."""
+        """The facts of the manifest about the image's bytes."""
         return json.loads((self.output(output) / f"{node}.manifest.json").read_text())["image"]
 
 
@@ -118,7 +120,7 @@ def mirror() -> Iterator[Site]:
     debs = {deb for resolution in lock.resolutions.values() for deb in resolution.debs}
     with serving() as site:
         for deb in debs:
-            site.pages[unquote(deb.url)] = _sending(cache.default_root() / "sha256" / deb.sha256)
+            site.pages[unquote(deb.url)] = _sending(upkeep.default_root() / "sha256" / deb.sha256)
         yield site
 
 

@@ -1,35 +1,44 @@
 """Bake packages into a layer, inside the sandbox: unpack at native speed, configure with host programs on top, make
-the initrd, pack. `python -m builder.bake.inside SPEC`.
+the initrd, pack. `python -m builder.bake.inside SPEC ROOM`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from builder.bake import binfmt
-from builder.bake.accel import LIBRARIES, PROGRAMS, set_aside
+from builder.bake.accel import LIBRARIES, PROGRAMS
+from builder.bake.accel_tree import extract
 from builder.bake.bytecode import unordered_modules
 from builder.bake.elf import foreign_files
-from builder.bake.mounts import bind, machine, overlay, workroom
+from builder.bake.identities import settle
+from builder.bake.mounts import machine, overlay, workroom
 from builder.bake.pack import pack
-from builder.bake.spec import BOOT_TAR, ROOT_TAR, BakeSpec
+from builder.bake.spec import BakeSpec
+from builder.bake.stand_ins import Twins, make_stand_ins
+from builder.bake.target_etc import path_filters, target_etc
+from builder.bake.tree_files import write_text
 from builder.errors import BuildError, DiskFullError, PimuError
-from builder.room import NO_ROOM
-from builder.run import PATH, run
-from builder.sandbox import ERROR_MARK
+from builder.host.free_space import NO_ROOM
+from builder.host.run import PATH, run
+from builder.host.sandbox import ERROR_MARK
+from builder.model.layer import BOOT_TAR, ROOT_TAR
 
-STAGE = Path(__file__).with_name("stage")
+TOOLS = ("dpkg", "dpkg-deb", "env", "tar")
+
+_HOSTNAME = "localhost"
+"""A script may write the name of its machine into a file; the build host's own would be in the image then."""
 _INITRAMFS_STUB = "usr/sbin/update-initramfs"
 _INITRAMFS_WANTED = "run/initramfs-wanted"
 _INITRD = "run/initrd"
-_PROGRAM_FOLDERS = (Path("usr/bin"), Path("usr/sbin"), Path("usr/lib/dracut"))
 
-# What configures the rest, in the order in which it can: debootstrap's second stage does the same.
+# These packages configure all others, in this order: debootstrap's second stage does the same.
 _CORE = (("base-passwd", "base-files"), ("libc6", "perl-base", "mawk", "debconf", "dpkg"))
 
 
@@ -37,7 +46,7 @@ def main() -> None:
     spec = BakeSpec.load(Path(sys.argv[1]))
     os.umask(0o022)
     try:
-        bake(spec, Path(sys.argv[1]).parent)
+        bake(spec, Path(sys.argv[2]))
     except PimuError as error:
         sys.stderr.write(f"{ERROR_MARK}{error}\n")
         raise SystemExit(error.exit_code) from error
@@ -49,27 +58,32 @@ def main() -> None:
 
 
 def bake(spec: BakeSpec, work: Path) -> None:
-    """Make the layer of `spec`, using `work`, an empty directory but for the spec."""
+    """Make the layer of `spec`, using `work`, an empty directory."""
     binfmt.enable(spec.architecture)
-    _hide_dpkg_settings(work)
+    socket.sethostname(_HOSTNAME)
     work = workroom(work, _needed_bytes(spec))
     lower, boot = _extract_lower(spec, work)
     _unpack(spec, work, lower)
+    if spec.accel is not None:
+        Twins(work / PROGRAMS, [lower]).put_right(work / "unpacked", programs_only=True)
     layers = [work / "unpacked", lower]
-    stand_ins = _stand_ins(spec, work, layers)
+    stand_ins = make_stand_ins(work, layers, foreign=spec.accel is not None)
+    twins = Twins(stand_ins, layers)
     above = [stand_ins] if spec.accel is None else [stand_ins, work / LIBRARIES]
-    if _configure(spec, work, [*above, *layers], boot):
+    wants_initrd = _configure(spec, work, [*above, *layers], boot)
+    twins.put_right(work / "configured")
+    if wants_initrd:
         (stand_ins / _INITRAMFS_STUB).unlink()
         _make_initrds(spec, work, [*above, work / "configured", *layers], boot)
+        twins.put_right(work / "initrds")
     else:
         (work / "initrds").mkdir()
     layers = [work / "initrds", work / "configured", *layers]
-    for upper in layers[:2]:
-        refuse_copies(upper, stand_ins)
     with overlay(work, layers, work / "finished") as root:
         with machine(root, boot, spec.boot_mount):
             for command in spec.commands:
                 chroot(root, command, spec.epoch)
+        settle(root, [work / "finished", *layers[:2]], work / "unpacked", spec.identities)
         say("pack")
         base = lower if spec.lower else None
         uppers = [work / "finished", *layers[:-1]]
@@ -104,17 +118,10 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
 
 
 def _needed_bytes(spec: BakeSpec) -> int:
-    """The base unpacked, the packages unpacked, and what lies over them for a while; rather more than less."""
+    """Room for the base and the packages unpacked, and for the files that lie over them for a while; rather more than
+    less."""
     base = 0 if spec.lower is None else Path(spec.lower, ROOT_TAR).stat().st_size
     return 2 * base + 6 * sum(Path(deb).stat().st_size for deb in spec.debs) + (256 << 20)
-
-
-def _hide_dpkg_settings(work: Path) -> None:
-    """The host's /etc/dpkg may say path-exclude, and what it excludes would be missing in the layer."""
-    nothing = work / "nothing"
-    nothing.mkdir()
-    if Path("/etc/dpkg").is_dir():
-        run(["mount", "--bind", nothing, "/etc/dpkg"])
 
 
 def _extract_lower(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
@@ -128,25 +135,25 @@ def _extract_lower(spec: BakeSpec, work: Path) -> tuple[Path, Path]:
 
 def _unpack(spec: BakeSpec, work: Path, lower: Path) -> None:
     say(f"unpack {len(spec.debs)} packages")
-    accel = [] if spec.accel is None else [bind(Path(spec.accel, name), work / name) for name in (PROGRAMS, LIBRARIES)]
+    accel = [] if spec.accel is None else extract(Path(spec.accel), work)
     with overlay(work, [*accel, lower], work / "unpacked") as root:
         if spec.lower is None:
             _lay_foundation(root, spec.essential)
         forced = [f"--force-{what}" for what in ("architecture", "depends", "unsafe-io", "confold")]
-        with machine(root, None, None):
-            run(
-                ["dpkg", f"--root={root}", *forced, "--no-triggers", "--unpack", *spec.debs],
-                env={  # HOME: ~/.dpkg.cfg
-                    "DEBIAN_FRONTEND": "noninteractive",
-                    "HOME": "/nonexistent",
-                    "SOURCE_DATE_EPOCH": str(spec.epoch),
-                },
-            )
+        filters = path_filters(lower)
+        dpkg = ["dpkg", f"--root={root}", *forced, *filters, "--no-triggers"]
+        env = {  # HOME: ~/.dpkg.cfg
+            "DEBIAN_FRONTEND": "noninteractive",
+            "HOME": "/nonexistent",
+            "SOURCE_DATE_EPOCH": str(spec.epoch),
+        }
+        with machine(root, None, None), target_etc(root, work):
+            if spec.removed:
+                say(f"remove {' '.join(spec.removed)}")
+                run([*dpkg, "--remove", *spec.removed], env=env)
+            run([*dpkg, "--unpack", *spec.debs], env=env)
         for name, (text, mode) in spec.files.items():
-            path = root / name.lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            path.chmod(mode)
+            write_text(root, name, text, mode)
 
 
 def _lay_foundation(root: Path, essential: Sequence[str]) -> None:
@@ -162,33 +169,7 @@ def _lay_foundation(root: Path, essential: Sequence[str]) -> None:
         (root / "var/lib/dpkg" / name).touch()
     for deb in essential:
         files = run(["dpkg-deb", "--fsys-tarfile", deb]).stdout
-        run(["tar", "-x", "-p", "--keep-directory-symlink", "-C", root], input=files)
-
-
-def _stand_ins(spec: BakeSpec, work: Path, layers: Sequence[Path]) -> Path:
-    """The host programs and stubs that lie on top while packages are configured.
-
-    Each stands in for a program that the tree has: one that it lacks would be found by maintainer scripts, and they
-    would do what they do not do on the Pi.
-    """
-    top = work / "stand-ins"
-    foreign = [] if spec.accel is None else [STAGE / "foreign", work / PROGRAMS]
-    for tree in [STAGE / "all", *foreign]:
-        for source in tree.rglob("*"):
-            name = source.relative_to(tree)
-            target = top / name
-            if source.is_dir() and not source.is_symlink():
-                target.mkdir(parents=True, exist_ok=True)
-            elif _stands_in(name, layers) and not target.exists():
-                shutil.copy2(source, target, follow_symlinks=False)
-    for layer in layers if foreign else []:
-        set_aside(layer, top, "tree")
-    return top
-
-
-def _stands_in(name: Path, layers: Sequence[Path]) -> bool:
-    is_program = name.parent in _PROGRAM_FOLDERS and name.name != "policy-rc.d"
-    return not is_program or any(os.path.lexists(layer / name) for layer in layers)
+        run(["tar", "-x", "-p", "--numeric-owner", "--keep-directory-symlink", "-C", root], input=files)
 
 
 def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> bool:
@@ -217,14 +198,6 @@ def _make_initrds(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path
             if foreign := foreign_files(root / _INITRD, spec.architecture):
                 raise BuildError(f"holds programs of another machine: {', '.join(foreign)}", where="the initrd")
             shutil.rmtree(root / _INITRD)
-
-
-def refuse_copies(upper: Path, stand_ins: Path) -> None:
-    """Raise BuildError when a file of the layer is a program of the host, copied up by a chmod or a rename."""
-    for path in upper.rglob("*"):
-        twin = stand_ins / path.relative_to(upper)
-        if path.is_file() and not path.is_symlink() and twin.is_file() and not twin.is_symlink():
-            raise BuildError("was changed while the host's program lay on top", where=str(path.relative_to(upper)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.errors import BuildError
-from builder.run import run
+from builder.host.run import run
+
+TOOLS = ("mount", "umount")
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
@@ -26,14 +28,26 @@ def workroom(work: Path, needed: int) -> Path:
     """A folder for trees of about `needed` bytes: in memory, where three times that is free, as that is faster and ends
     with the namespace; else `work` itself.
 
-    Not in a user namespace: the overlay's marks are user xattrs there, which tmpfs has from Linux 6.6 on only.
+    In a user namespace the overlay's marks are user xattrs, which tmpfs has from Linux 6.6 on only.
     """
-    if in_user_namespace() or available_memory() < 3 * needed:
+    if available_memory() < 3 * needed:
         return work
     room = work / "memory"
     room.mkdir()
     run(["mount", "-t", "tmpfs", "-o", f"mode=755,nr_inodes=2m,size={2 * needed}", "tmpfs", room])
+    if in_user_namespace() and not _keeps_user_xattrs(room):
+        run(["umount", room])
+        return work
     return room
+
+
+def _keeps_user_xattrs(folder: Path) -> bool:
+    try:
+        os.setxattr(folder, "user.pimu", b"")
+    except OSError:
+        return False
+    os.removexattr(folder, "user.pimu")
+    return True
 
 
 def available_memory() -> int:
@@ -96,9 +110,3 @@ def machine(root: Path, boot: Path | None, boot_mount: str | None) -> Iterator[N
     finally:
         for path in reversed(mounted):
             run(["umount", path])
-
-
-def bind(source: Path, target: Path) -> Path:
-    target.mkdir()
-    run(["mount", "--bind", source, target])
-    return target

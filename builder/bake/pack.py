@@ -1,5 +1,5 @@
 """Turn a finished tree into a layer: a tar with one spelling (OCI image-layer rules: sorted, numeric owners, PAX,
-`.wh.` whiteouts), times clamped to the epoch, without what differs from one bake to the next.
+`.wh.` whiteouts), times clamped to the epoch, without the files that differ from one bake to the next.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def pack(
 ) -> None:
     """Write the layer that makes `lower` (None: nothing) into `tree`.
 
-    Where `tree` is an overlay of `uppers` on `lower`, only what is in one of them is looked at.
+    Where `tree` is an overlay of `uppers` on `lower`, only the paths in one of them are looked at.
     Raises BuildError when the layer would carry a program of another machine.
     """
     foreign: list[str] = []
@@ -106,7 +106,7 @@ def _changed(tree: Path, lower: Path | None, uppers: Sequence[Path] | None) -> I
     def may_differ(name: str) -> bool:
         return uppers is None or any(os.path.lexists(upper / name) for upper in uppers)
 
-    common = {""}  # folders in both: where `lower` has a link in their place, what is behind it is another folder's
+    common = {""}  # folders in both: where `lower` has a link in their place, it leads into another folder
     for folder, folders, files in os.walk(tree):
         here = os.path.relpath(folder, tree)
         prefix = "" if here == "." else f"{here}/"
@@ -174,7 +174,7 @@ def _xattrs(path: Path) -> dict[str, str]:
 
 
 class _opened:  # noqa: N801  (a context manager that reads as a verb)
-    """The file at a path, None for what is not a regular file."""
+    """The content of the regular file at a path, None for anything else."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO | None = path.open("rb") if stat.S_ISREG(path.lstat().st_mode) else None

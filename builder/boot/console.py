@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import os
-import socket
+import shlex
 import sys
-import tempfile
 import termios
 from pathlib import Path
 
 from builder.boot.expected import expected_of
 from builder.boot.firmware import boot_files
 from builder.boot.machine import Wiring, scratch_disk
+from builder.boot.reach import Access, network_of
 from builder.errors import BuildError
+from builder.host.run import kill, start
+from builder.host.scratch import BOOT, scratch_folder
+from builder.machines.confined import confined
+from builder.machines.handed import Handed
 from builder.model.manifest import Manifest
 from builder.model.progress import Progress
-from builder.run import kill, start
 
 
-def console(image: Path, manifest: Manifest, progress: Progress) -> None:
+def console(image: Path, manifest: Manifest, identity: Path | None, access: Access, progress: Progress) -> None:
     """Boot a scratch copy with the terminal as its serial line, until it powers off or Ctrl-A X ends it.
 
-    Nothing is kept. Raises BuildError when QEMU fails.
+    `identity` is the private key that logs in, where it is known. Nothing is kept. Raises BuildError when QEMU fails,
+    and as `check` does.
     """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal) if os.isatty(terminal) else None
-    with tempfile.TemporaryDirectory(prefix="pimu-boot-", dir=image.resolve().parent) as scratch:
-        port = _free_port()
-        want = expected_of(manifest)
-        wiring = Wiring(boot_files(image, manifest.layout, Path(scratch)), address=want.address, ssh_port=port)
-        progress.step("boot", f"log in from another terminal: ssh -p {port} {want.settings.user.name}@127.0.0.1")
+    want = expected_of(manifest)
+    with (
+        scratch_folder(BOOT, image.resolve().parent) as scratch,
+        network_of(access, want.address) as (network, inner, outer),
+    ):
+        wiring = Wiring(boot_files(image, manifest.layout, scratch), inner, address=want.address)
+        disks = scratch_disk(image, scratch / "ssd.qcow2")
+        login = ssh_line(want.settings.user.name, outer, identity)
+        progress.step("boot", f"log in from another terminal: {login}")
         progress.step("boot", "Ctrl-A X leaves, and nothing is kept")
-        disk = scratch_disk(image, Path(scratch, "ssd.qcow2"))
-        process = start(wiring.argv(disk, "mon:stdio"), stdin=0, stdout=1, stderr=2)
+        with Handed() as handed:
+            argv = [*network.enter, *confined(), *wiring.argv(disks, handed), "-serial", "mon:stdio"]
+            process = start(argv, stdin=0, stdout=1, stderr=2, pass_fds=handed.numbers)
         try:
             status = process.wait()
         finally:
@@ -43,7 +52,8 @@ def console(image: Path, manifest: Manifest, progress: Progress) -> None:
         raise BuildError(f"QEMU ended with status {status}")
 
 
-def _free_port() -> int:
-    """QEMU would choose one by itself, and tell nobody."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def ssh_line(user: str, port: int, identity: Path | None) -> str:
+    """A command to paste. The host key is not kept: it is new with each boot of a scratch copy."""
+    key = ["-i", str(identity), "-o", "IdentitiesOnly=yes"] if identity else []
+    known = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    return shlex.join(["ssh", *key, "-p", str(port), *known, f"{user}@127.0.0.1"])

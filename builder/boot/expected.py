@@ -1,38 +1,23 @@
-"""What a manifest's plan promises of the booted system."""
+"""The facts that a booted system must show, by the plan in its manifest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from builder.boot.machine import PORT_MAC
+from builder.features import NODE_SETTINGS
+from builder.features.boot_check import Expected
 from builder.model.identity import Identity
 from builder.model.manifest import Manifest
-from builder.model.settings import NodeSettings, StaticAddress
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """`edited` are the paths of the root volume that dpkg may find changed."""
-
-    settings: NodeSettings
-    identity: Identity
-    boot_mount: str
-    disk_id: str
-    edited: frozenset[str]
-    guest: bool
-
-    @property
-    def address(self) -> StaticAddress | None:
-        ipv4 = self.settings.bridge.ipv4
-        return ipv4 if isinstance(ipv4, StaticAddress) else None
 
 
 def expected_of(manifest: Manifest) -> Expected:
     plan = manifest.plan
     return Expected(
-        settings=NodeSettings.model_validate(plan["settings"]),
+        settings=NODE_SETTINGS.model_validate(plan["settings"]),
         identity=Identity(**plan["identity"]),
         boot_mount=plan["base"]["boot"]["mount"],
         disk_id=manifest.layout.disk_id,
         edited=frozenset(file.path for file in manifest.files if file.volume == "root"),
+        imported=plan["base"]["source"]["kind"] == "image",
         guest=plan["guest"] is not None,
+        port_mac=PORT_MAC,
     )

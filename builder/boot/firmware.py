@@ -1,15 +1,30 @@
-"""What the Raspberry Pi's firmware would load: kernel, initrd and command line, from the image's own FAT."""
+"""The files that the Raspberry Pi's firmware would load from an image's FAT: kernel, initrd and command line.
+
+An image may be a stranger's. A name in its config.txt is looked up on its own FAT and never becomes a host path.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.disk import fat
+from builder import limits
+from builder.errors import BuildError
+from builder.fs import fat
+from builder.host import files
 from builder.model.manifest import DiskFacts
 
 _SECTIONS = ("all", "pi4")
 """Filters of config.txt that hold for a Pi 4 (documentation/asciidoc/computers/config_txt/conditional.adoc)."""
+
+_PART = r"(?![-.])[A-Za-z0-9._+~@%#=, -]{1,255}(?<![. ])"
+_FAT_PATH = re.compile(rf"/?{_PART}(?:/{_PART})*")
+"""Names that mtools takes as they are: no drive letter, wildcard, `..`, backslash or control character (mtools(1))."""
+
+_WORDS = re.compile(r"[^\x00-\x1f\x7f]*")
+
+KERNEL, INITRD = "kernel", "initrd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +52,35 @@ def chosen(config: str) -> tuple[str, str | None]:
 
 
 def boot_files(image: Path, layout: DiskFacts, directory: Path) -> BootFiles:
-    """Copy kernel and initrd to `directory`. Raises BuildError when the FAT has not what its config.txt names."""
+    """Copy the image's kernel and initrd to `directory`, as `kernel` and `initrd`, which anybody may read there.
 
-    def copy(name: str) -> Path:
-        copied = directory / name
-        copied.write_bytes(fat.read_file(image, layout.boot_start, name))
-        return copied
+    Raises BuildError, at the image: a name that is no path on a FAT, a file that is not there or too large, a command
+    line that is not one line of text.
+    """
 
-    config, cmdline = (
-        fat.read_file(image, layout.boot_start, name).decode(errors="replace") for name in ("config.txt", "cmdline.txt")
-    )
+    def read(name: str, limit: int) -> bytes:
+        return fat.read_file(image, layout.boot_start, name, limit)
+
+    def copied(name: str, local: str, limit: int) -> Path:
+        if not _FAT_PATH.fullmatch(name):
+            raise BuildError(
+                f"config.txt names {name!r} as {local}, which is no path on its FAT",
+                where=str(image),
+                hint="the image is damaged or hostile: do not use it",
+            )
+        path = files.write_new(directory, local, read(name, limit))
+        path.chmod(0o444)  # QEMU reads it under another id, also with a narrow umask
+        return path
+
+    config = read("config.txt", limits.BOOT_TEXT).decode(errors="replace")
+    words = read("cmdline.txt", limits.BOOT_TEXT).decode(errors="replace").strip()
+    if len(words) > limits.KERNEL_WORDS or not _WORDS.fullmatch(words):
+        raise BuildError(
+            f"cmdline.txt is not one line of text with at most {limits.KERNEL_WORDS} characters",
+            where=str(image),
+            hint="a kernel takes no other: mend cmdline.txt, or do not use the image",
+        )
     kernel, initrd = chosen(config)
-    return BootFiles(copy(kernel), copy(initrd) if initrd else None, cmdline.strip())
+    return BootFiles(
+        copied(kernel, KERNEL, limits.KERNEL), copied(initrd, INITRD, limits.INITRD) if initrd else None, words
+    )

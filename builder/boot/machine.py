@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
 import time
 from collections.abc import Callable
@@ -13,12 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from builder import limits
 from builder.boot.firmware import BootFiles
-from builder.boot.probe import readable, tail
-from builder.boot.qmp import Qmp
 from builder.errors import BuildError
-from builder.model.settings import StaticAddress
-from builder.run import kill, run, start
+from builder.host.files import open_fresh
+from builder.host.qmp import Qmp
+from builder.host.run import kill, run, start
+from builder.machines.confined import SANDBOX, confined
+from builder.machines.handed import Handed
+from builder.machines.network import LOOPBACK, Network
+from builder.machines.serial_line import SerialLine
+from builder.model.bridge import StaticAddress
+from builder.text import tail
 
 CONSOLE = "console=ttyAMA0"
 PORT_MAC = "dc:a6:32:00:00:01"
@@ -30,49 +35,66 @@ _ENDS = {
     "(initramfs)": "the initrd found no root filesystem",
     "emergency mode": "systemd went into emergency mode",
 }
-"""What a serial line says when there is nothing more to wait for."""
+"""Text on the serial line after which waiting is useless, and its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a machine is made of besides its disk. `words` are added to cmdline.txt, after the serial console's;
-    `ssh_port` is the host's, 0 for any that is free."""
+    """The parts of a machine besides its disks. `words` are added to cmdline.txt, after the serial console's; its ssh
+    is forwarded to `ssh_port` of the loopback of its network."""
 
     files: BootFiles
+    ssh_port: int
     address: StaticAddress | None = None
     words: tuple[str, ...] = ()
-    ssh_port: int = 0
     cpus: int = 2
     memory: str = "3G"
 
-    def argv(self, disk: Path, serial: str) -> list[str]:
-        initrd = ["-initrd", str(self.files.initrd)] if self.files.initrd else []
-        return [
-            *("qemu-system-aarch64", "-nodefaults", "-display", "none", "-no-reboot"),
+    def argv(self, disks: Disks, handed: Handed) -> list[str]:
+        initrd = ["-initrd", handed.program(self.files.initrd)] if self.files.initrd else []
+        machine = [
+            *("qemu-system-aarch64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-sandbox", SANDBOX),
             *("-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
             *("-smp", str(self.cpus), "-m", self.memory),
-            *("-kernel", str(self.files.kernel), *initrd),
+            *("-kernel", handed.program(self.files.kernel), *initrd),
             *("-append", " ".join([self.files.cmdline, CONSOLE, *self.words])),
-            *("-drive", f"if=none,id=ssd,file={disk},format=qcow2,discard=unmap,detect-zeroes=unmap"),
+            *disks.words(handed),
             *("-device", "virtio-blk-pci,drive=ssd", "-device", "virtio-rng-pci"),
             *("-netdev", f"user,id=lan,{_lan(self.address, self.ssh_port)}"),
             *("-device", f"virtio-net-pci,id=cable,netdev=lan,mac={PORT_MAC},romfile="),
-            *("-serial", serial),
         ]
+        return machine + handed.words
 
 
 def _lan(address: StaticAddress | None, ssh_port: int) -> str:
     """QEMU's own network, in which the Pi finds the gateway that it was told; ssh is forwarded to it."""
     if address is None:
-        return f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
+        return f"hostfwd=tcp:{LOOPBACK}:{ssh_port}-:22"
     interface = ipaddress.IPv4Interface(address.address)
-    return f"net={interface.network},host={address.gateway},hostfwd=tcp:127.0.0.1:{ssh_port}-{interface.ip}:22"
+    return f"net={interface.network},host={address.gateway},hostfwd=tcp:{LOOPBACK}:{ssh_port}-{interface.ip}:22"
 
 
-def scratch_disk(image: Path, path: Path, size: str = "16G") -> Path:
-    """A larger disk that starts as the image, which itself stays as it is."""
-    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.resolve(), path, size])
-    return path
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """A larger disk that starts as the image, which itself stays as it is. Each layer's format and file are said here:
+    QEMU neither guesses a format from an image's first bytes nor follows a name in a header."""
+
+    image: Path
+    scratch: Path
+
+    def words(self, handed: Handed) -> list[str]:
+        image, scratch = handed.disk(self.image), handed.disk(self.scratch, writable=True)
+        trim = "discard=unmap,detect-zeroes=unmap,file.discard=unmap"
+        return [
+            *("-blockdev", f"driver=raw,node-name=image,read-only=on,{image}"),
+            *("-blockdev", f"driver=qcow2,node-name=ssd,backing=image,{trim},{scratch}"),
+        ]
+
+
+def scratch_disk(image: Path, path: Path, size: str = "16G") -> Disks:
+    run(["qemu-img", "create", "-q", "-f", "qcow2", path, size])
+    return Disks(image, path)
 
 
 @dataclass
@@ -83,8 +105,10 @@ class Machine:
     """
 
     wiring: Wiring
-    disk: Path
+    disks: Disks
     log: Path
+    network: Network
+    ssh_port: int
     cable: bool = True
     _stack: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
 
@@ -92,13 +116,16 @@ class Machine:
         with ExitStack() as stack:
             ours, theirs = socket.socketpair()
             stack.callback(ours.close)
-            stderr = stack.enter_context(self.log.with_suffix(".qemu").open("w+b"))
-            with theirs:
-                number = theirs.fileno()
-                control = ["-S", "-chardev", f"socket,id=qmp,fd={number}", "-mon", "chardev=qmp,mode=control"]
-                argv = [*self.wiring.argv(self.disk, f"file:{self.log}"), *control]
-                self._process = start(argv, stderr=stderr, pass_fds=[number])
+            stderr = stack.enter_context(open_fresh(self.log.with_suffix(".qemu")))
+            self._line = SerialLine(self.log)
+            stack.callback(self._line.close)
+            with theirs, Handed() as handed:
+                control = ["-S", "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
+                argv = [*self.wiring.argv(self.disks, handed), *self._line.words, *control]
+                numbers = [*handed.numbers, theirs.fileno(), self._line.theirs.fileno()]
+                self._process = start([*self.network.enter, *confined(), *argv], stderr=stderr, pass_fds=numbers)
             stack.callback(kill, self._process)
+            self._line.theirs.close()
             try:
                 self._qmp = Qmp(ours)
             except BuildError as error:
@@ -107,7 +134,6 @@ class Machine:
             stack.callback(self._qmp.close)
             if not self.cable:
                 self.plug(connected=False)
-            self.ssh_port = self._forwarded_port()
             self._qmp.execute("cont")
             self._switched_on = time.monotonic()
             self._stack = stack.pop_all()
@@ -126,40 +152,37 @@ class Machine:
         return self._process.poll() is None
 
     def serial(self) -> str:
-        return readable(self.log.read_text(errors="replace")) if self.log.exists() else ""
+        return self._line.text()
 
     def plug(self, *, connected: bool) -> None:
         """Put in or pull out the network cable."""
         self._qmp.execute("set_link", name="cable", up=connected)
 
     def pull_the_plug(self) -> None:
-        """A power cut: what the disk has not acknowledged as written is gone."""
+        """A power cut: writes that the disk has not acknowledged are lost."""
         kill(self._process)
+        self._line.finish()
 
     def wait(self, what: str, done: Callable[[], bool], seconds: float, poll: float = _POLL) -> None:
         """Raises BuildError, with the end of the serial log, when time is over or nothing more can come."""
         deadline = time.monotonic() + seconds
         while True:
             off, late = not self.running, time.monotonic() > deadline
+            if off:
+                self._line.finish()
             if done():
                 return
             serial = self.serial()
-            problem = next((meaning for sign, meaning in _ENDS.items() if sign in serial), "")
+            problem = f"it has said more than {limits.SERIAL} bytes" if self._line.overflowed else ""
+            problem = problem or next((meaning for sign, meaning in _ENDS.items() if sign in serial), "")
             if off or late or problem:
                 problem = problem or ("the machine has gone off" if off else "not yet")
                 raise BuildError(f"{what}: {problem} after {self.seconds:.0f} s; {self.log} ends in{tail(serial)}")
             time.sleep(poll)
 
     def wait_for_text(self, text: str, seconds: float) -> None:
-        """Looked for often: what comes after it may take no longer than a second."""
+        """Looked for often: the step after it may take no longer than a second."""
         self.wait(f"{text!r} on the serial line", lambda: text in self.serial(), seconds, poll=0.05)
 
     def wait_off(self, seconds: float) -> None:
         self.wait("power-down", lambda: not self.running, seconds)
-
-    def _forwarded_port(self) -> int:
-        network = self._qmp.execute("human-monitor-command", **{"command-line": "info usernet"})
-        match = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", network)
-        if match is None:
-            raise BuildError(f"QEMU forwards no port to ssh: {network}")
-        return int(match[1])

@@ -1,25 +1,32 @@
-"""Facts as probe.sh and guest.sh tell them: `@@ NAME`, then the lines of that fact."""
+"""The scripts that tell facts of a booted Pi, and their answers: `@@ NAME`, then the lines of that fact."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib import resources
 from shlex import quote
 
 from builder.errors import BuildError
-
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_c])|\r")
-"""Colours, cursor movements, titles, and the carriage returns of a serial line (ECMA-48, 5.4)."""
-
-Facts = Mapping[str, str]
-"""Text by name, without newlines at its end; several lines where the fact has several."""
+from builder.features import FEATURES, guest
+from builder.features.boot_check import Facts
+from builder.machines.serial_line import readable
 
 
-def script(name: str, **variables: str) -> bytes:
-    """A script of this folder, told its variables by assignments in front of it."""
-    told = "".join(f"{key}={quote(value)}\n" for key, value in variables.items())
-    return (told + resources.files(__package__).joinpath(name).read_text()).encode()
+def system_probe(**variables: str) -> bytes:
+    """probe.sh of this folder, and the part that each feature adds to it, told the variables."""
+    parts = [resources.files(__package__).joinpath("probe.sh")]
+    parts += [resources.files(feature.package).joinpath("probe.sh") for feature in FEATURES]
+    return _told("\n".join([*(part.read_text() for part in parts if part.is_file()), "fact end true\n"]), variables)
+
+
+def guest_probe(**variables: str) -> bytes:
+    """guest.sh of the feature `guest`, told the variables."""
+    return _told(resources.files(guest).joinpath("guest.sh").read_text(), variables)
+
+
+def _told(script: str, variables: Mapping[str, str]) -> bytes:
+    """The script with an assignment of each variable in front of it."""
+    return ("".join(f"{key}={quote(value)}\n" for key, value in variables.items()) + script).encode()
 
 
 def parse(text: str) -> Facts:
@@ -34,15 +41,6 @@ def parse(text: str) -> Facts:
     if "end" not in facts:
         raise BuildError(f"the probe of the booted system broke off after {next(reversed(facts), 'nothing')!r}")
     return {name: readable("\n".join(found)).rstrip("\n") for name, found in facts.items()}
-
-
-def readable(serial: str) -> str:
-    """What a serial line said, without what only a terminal understands."""
-    return _TERMINAL.sub("", serial)
-
-
-def tail(text: str, lines: int = 25) -> str:
-    return "".join(f"\n  | {line}" for line in text.strip().splitlines()[-lines:])
 
 
 def last_line(text: str) -> str:

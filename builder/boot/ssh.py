@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import limits
 from builder.errors import BuildError
-from builder.run import run
+from builder.host.run import run
 
-_CONNECT_TIMEOUT = 30  # seconds: a handshake takes several under emulation
 _REFUSED = 255  # ssh's own failure; else it is the script's status
 
 
@@ -26,11 +26,11 @@ class Shell:
 
     def send(self, script: bytes) -> None:
         """Run a script that may end the connection before its own end can be told."""
-        run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=2 * _CONNECT_TIMEOUT, check=False)
+        run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=limits.BOOT_SSH_SECONDS, check=False)
 
     def answers(self) -> bool:
         try:
-            return run(self._argv("true"), timeout=2 * _CONNECT_TIMEOUT, check=False).returncode != _REFUSED
+            return run(self._argv("true"), timeout=limits.BOOT_SSH_SECONDS, check=False).returncode != _REFUSED
         except BuildError:
             return False
 
@@ -44,7 +44,7 @@ class Shell:
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
-            "ConnectTimeout": str(_CONNECT_TIMEOUT),
+            "ConnectTimeout": str(limits.BOOT_SSH_CONNECT_SECONDS),
             "ServerAliveInterval": "30",
             "ServerAliveCountMax": "10",
         }

@@ -8,7 +8,10 @@ from typing import Any
 
 from builder.cli.texts import size
 from builder.flash import Listed, Shown, Written
+from builder.flash.flashed import Flashed
 from builder.model.disks import BlockDevice
+from builder.model.manifest import Manifest
+from builder.text import one_line
 
 FLASHING = """\b
 Examples:
@@ -17,11 +20,13 @@ Examples:
   sudo pimu-build flash output/node-003.img /dev/disk/by-id/usb-... --expect-serial S5SXNS0R
   sudo pimu-build flash output/node-003.img /dev/sdX --overwrite-existing    a used SSD
   sudo pimu-build flash node-003 /dev/sdX            built straight onto the disk
-  sudo pimu-build flash node-003.img.xz /dev/sdX --token-file token          an image without secrets
+  sudo pimu-build flash node-003.img.xz /dev/sdX --set secrets.yaml          an image without secrets
+  sudo pimu-build flash node-003.img.xz /dev/sdX --signer publisher.pub      refused unless this key signed the set
 
 \b
 FILE of --set names each secret by its kind, or as the profile does, which tells apart two of a kind:
   k3s-token: K10...::node:...
+  node-password: ...              the node's own, 16 or more characters; or node-passwords: the cluster's secret for all
   password-hash: $6$...
 
 \b
@@ -64,6 +69,14 @@ def disks_data(disks: Iterable[Listed]) -> list[dict[str, Any]]:
     ]
 
 
+def slots_lines(manifest: Manifest) -> Iterator[str]:
+    """Each secret that an image asks for, and where it goes."""
+    for pending in manifest.pending:
+        for secret in pending.secrets():
+            derived = f", as {secret.purpose}" if secret.purpose else ""
+            yield f"  asks for  {secret.kind} {secret.reference!r}{derived}, and puts it into {pending.target}"
+
+
 def shown_text(shown: Shown, node: str) -> str:
     device, identity = shown.device, shown.device.identity
     rows = (
@@ -73,9 +86,16 @@ def shown_text(shown: Shown, node: str) -> str:
         ("size", f"{decimal(device.size)} ({device.size} bytes)"),
         ("bus", device.transport or "unknown"),
         ("holds", shown.holds or "nothing"),
+        *([("signed", shown.signed)] if shown.signed else []),
         ("becomes", f"the disk of {node}; what it holds now is lost"),
+        *(("beware", _second(one, node)) for one in shown.others),
     )
-    return "\n".join(f"  {name:<10}{value}" for name, value in rows)
+    return "\n".join(f"  {name:<10}{one_line(value)}" for name, value in rows)
+
+
+def _second(other: Flashed, node: str) -> str:
+    disk = f"{other.model or 'a disk'} ({other.serial}, {decimal(other.size)})"
+    return f"{node} is also on {disk}, flashed {other.date}: two Pis of one name disturb each other"
 
 
 def written_text(device: Path, node: str, written: Written) -> str:

@@ -1,53 +1,91 @@
-"""How the words of the command line are understood: commands, and nodes where no command is meant."""
+"""The words of the command line: commands, and nodes where no command is meant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from builder.cli.terminal import NORMAL, QUIET, VERBOSE, Terminal
-from builder.project import Project
+from builder.cli.terminal import QUIET, VERBOSE, Terminal
 
 _IMPLIED = "builder.cli.implied"
 _OWN_OPTIONS = ("--help", "-h", "--version")
 _ALIKE = 0.75
 
-IMAGE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+"""A file that is there."""
+PATH = click.Path(path_type=Path)
+"""A file or folder, there or not."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A command by its function in a module of builder.cli, and its help in a line.
+
+    So the list of commands imports none of them.
+    """
+
+    module: str
+    function: str
+    help: str
+
+    def load(self) -> click.Command:
+        command = getattr(importlib.import_module(f"builder.cli.{self.module}"), self.function)
+        assert isinstance(command, click.Command)
+        return command
 
 
 class NodeGroup(click.Group):
     """A first word that is no command is a node: `pimu-build node-003` means `pimu-build build node-003`."""
 
+    def __init__(self, *words: Any, named: Mapping[str, Named], **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.named = named
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
             args = ["--help"]
-        elif args and args[0] not in self.commands and args[0] not in _OWN_OPTIONS:
+        elif args and args[0] not in self.list_commands(ctx) and args[0] not in _OWN_OPTIONS:
             ctx.meta[_IMPLIED] = True
             args = ["build", *args]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of their definition: the order of work
+        return [*self.named, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.named[cmd_name].load() if cmd_name in self.named else super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in self.named.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        return super().shell_complete(ctx, incomplete) + profile_names("nodes")(ctx, None, incomplete)
+        commands = [
+            CompletionItem(name, help=command.help)
+            for name, command in self.named.items()
+            if name.startswith(incomplete)
+        ]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return commands + options + profile_names("nodes")(ctx, None, incomplete)
 
 
 def command_words(ctx: click.Context) -> frozenset[str]:
     """These can never be node names."""
     root = ctx.find_root().command
-    return frozenset(root.commands) if isinstance(root, click.Group) else frozenset()
+    return frozenset(root.named) if isinstance(root, NodeGroup) else frozenset()
 
 
 def node_names(ctx: click.Context, _param: click.Parameter, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """What a node may be called is for profiles to say; that a command is not meant, for us."""
+    """Refuse a node's name that is a command, or that is a command with a slip. Profiles say which names are valid."""
     words = command_words(ctx)
     for name in (value,) if isinstance(value, str) else value:
         if name in words:
@@ -78,7 +116,7 @@ def project_option(command: Command) -> Command:
     """Eager, because node names are completed and checked against its files."""
     return click.option(
         "--project",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=Path(),
         is_eager=True,
         metavar="DIR",
@@ -87,25 +125,19 @@ def project_option(command: Command) -> Command:
 
 
 def verbosity_options(command: Command) -> Command:
-    """-v and -q; the last one wins."""
+    """-v and -q; the last one wins, for click calls back in the order of the command line."""
 
-    def choose(ctx: click.Context, _param: click.Parameter, value: int) -> None:
-        ctx.ensure_object(Terminal).set_verbosity(value)
+    def option(*names: str, verbosity: int, text: str) -> Callable[[Command], Command]:
+        def choose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+            if value:
+                ctx.ensure_object(Terminal).set_verbosity(verbosity)
 
-    def option(*names: str, value: int, text: str) -> Callable[[Command], Command]:
-        return click.option(
-            *names,
-            "verbosity",
-            flag_value=value,
-            type=int,
-            default=NORMAL,
-            expose_value=False,
-            callback=choose,
-            help=text,
-        )
+        return click.option(*names, is_flag=True, expose_value=False, callback=choose, help=text)
 
-    quiet = option("-q", "--quiet", value=QUIET, text="Print the result only: for a build, the path of each image.")
-    verbose = option("-v", "--verbose", value=VERBOSE, text="Log everything; show tracebacks.")
+    quiet = option("-q", "--quiet", verbosity=QUIET, text="Print the result only: for a build, the path of each image.")
+    verbose = option(
+        "-v", "--verbose", verbosity=VERBOSE, text="Tell each command, and why each step is made anew; show tracebacks."
+    )
     return quiet(verbose(command))
 
 
@@ -124,7 +156,3 @@ preset_option = profile_option(
 
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
-
-
-def open_project(ctx: click.Context, folder: Path) -> Project:
-    return Project(folder, reserved_names=command_words(ctx))

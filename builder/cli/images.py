@@ -1,36 +1,40 @@
-"""Commands around one node or its image: build, plan, render, verify, boot. Each asks one room of the builder, and
+"""Commands around one node or its image: build, plan, render, verify. Each asks one room of the builder, and
 prints its answer."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import cast, get_args
 
 import click
 
-from builder import boot, cache, plan, render, verify
+from builder import plan, verify
 from builder.build import BuildOptions, build, make_plans
 from builder.cli import texts
 from builder.cli.group import (
-    IMAGE,
+    FILE,
+    PATH,
     base_option,
     guest_option,
     json_option,
     node_names,
-    open_project,
     preset_option,
     profile_names,
     project_option,
     role_option,
     verbosity_options,
 )
-from builder.cli.terminal import Terminal
-from builder.errors import BuildError, ConfigurationError, VerifyMismatchError
+from builder.cli.opening import open_project
+from builder.cli.terminal import Terminal, show, show_json, show_lines
+from builder.errors import VerifyMismatchError
+from builder.export import render
 from builder.flash.check import examine_disk
-from builder.forms.image_file import Compression, manifest_of, raw
-from builder.store import Store
+from builder.image.forms import Compression, manifest_of, raw
+from builder.secrets.resolve import secrets_of
+from builder.store import upkeep
+from builder.store.products import Store
+from builder.text import escaped_json
 
 
 @click.command("build")
@@ -41,7 +45,7 @@ from builder.store import Store
 @base_option
 @preset_option
 @project_option
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
+@click.option("--output", type=PATH, metavar="DIR", help="[default: output/ of the project]")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
 @click.option("--offline", is_flag=True, help="Use what is in the cache; never open a connection.")
 @click.option("--locked", is_flag=True, help="Take only what pimu.lock names; never change it.")
@@ -56,7 +60,14 @@ from builder.store import Store
     is_flag=True,
     help="Leave out tokens and passwords, for an image that others may have; `flash` gives them to the disk.",
 )
+@click.option(
+    "--trust-packages",
+    is_flag=True,
+    help="Where the kernel refuses a boundary, configure packages without one: they can do here what you can. Mount "
+    "namespaces are needed even then.",
+)
 @click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
+@click.option("--bake-twice", is_flag=True, help="Bake each layer of packages once more; name each file that differs.")
 @json_option
 @verbosity_options
 @click.pass_context
@@ -75,7 +86,9 @@ def build_command(
     locked: bool,
     compress: str,
     without_secrets: bool,
+    trust_packages: bool,
     sha256: bool,
+    bake_twice: bool,
     as_json: bool,
 ) -> None:
     """Build images (the word `build` may be left out).
@@ -85,7 +98,7 @@ def build_command(
     terminal = ctx.ensure_object(Terminal)
     options = BuildOptions(
         output=output or project / "output",
-        cache=cache.default_root(),
+        cache=upkeep.default_root(),
         role=role,
         base=base,
         preset=preset,
@@ -95,15 +108,17 @@ def build_command(
         sha256=sha256,
         compression=None if compress == "none" else cast(Compression, compress),
         without_secrets=without_secrets,
+        bake_twice=bake_twice,
+        trust_packages=trust_packages,
         ask=terminal.ask,
     )
     made = build(open_project(ctx, project), nodes, options, terminal)
     if as_json:
-        click.echo(json.dumps([texts.built_data(one) for one in made], indent=2))
+        show_json([texts.built_data(one) for one in made])
     elif terminal.quiet:
-        click.echo("\n".join(str(one.image) for one in made))
+        show_lines(str(one.image) for one in made)
     else:
-        click.echo("\n\n".join(texts.built_text(one, project) for one in made))
+        show("\n\n".join(texts.built_text(one, project) for one in made))
 
 
 @click.command("plan")
@@ -130,8 +145,12 @@ def plan_command(
 
     One line per edit, with the feature that asked and the file that set it. Needs no root, no network and no tools.
     """
-    (made,) = make_plans(open_project(ctx, project), [node], role, base, preset=preset)
-    click.echo(plan.to_json(made).rstrip() if as_json else "\n".join(plan.to_lines(made)))
+    opened = open_project(ctx, project)
+    (made,) = make_plans(opened, [node], role, base, preset=preset)
+    if as_json:
+        show(escaped_json(plan.to_json(made).rstrip()))
+    else:
+        show_lines([*plan.to_lines(made), *texts.outside_lines(opened.root, opened.references, secrets_of(made))])
 
 
 @click.command("render", epilog=texts.BY_HAND)
@@ -139,7 +158,7 @@ def plan_command(
 @role_option
 @base_option
 @guest_option
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="Write the files into this folder.")
+@click.option("--to", type=PATH, metavar="DIR", help="Write the files into this folder.")
 @click.option("--force", is_flag=True, help="Replace files in DIR that have other content.")
 @project_option
 @json_option
@@ -174,15 +193,15 @@ def render_command(
         if to is not None and file.secret is not None:
             ctx.ensure_object(Terminal).line(f"{to / file.name}: not written, it is a secret: <{file.secret}>")
     if as_json:
-        click.echo(json.dumps(texts.rendered_data(files, to), indent=2))
+        show_json(texts.rendered_data(files, to))
     elif to is not None:
-        click.echo("\n".join(map(str, written)))
+        show_lines(map(str, written))
     else:
-        click.echo("\n".join(texts.rendered_lines(files)))
+        show("\n".join(texts.rendered_lines(files)))
 
 
 @click.command("verify")
-@click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="IMAGE|DEVICE")
+@click.argument("path", type=FILE, metavar="IMAGE|DEVICE")
 @click.argument("node", required=False, shell_complete=profile_names("nodes"))
 @project_option
 @json_option
@@ -204,61 +223,12 @@ def verify_command(ctx: click.Context, /, *, path: Path, node: str | None, proje
         raise click.UsageError(f"{path} is no disk, and an image has its manifest beside it", ctx)
     else:
         manifest = manifest_of(path)
-        with raw(path, manifest.image, Store(cache.default_root()), terminal) as unpacked:
+        with raw(path, manifest.image, Store(upkeep.default_root()), terminal) as unpacked:
             report = verify.examine(unpacked, manifest, terminal)
     if not as_json:
         verify.require_alike(path, report)
-        click.echo(texts.report_text(path, report))
+        show(texts.report_text(path, report))
         return
-    click.echo(json.dumps(texts.report_data(path, report), indent=2))
+    show_json(texts.report_data(path, report))
     if report.mismatches:
         raise VerifyMismatchError(f"differs from its manifest in {len(report.mismatches)} places", where=str(path))
-
-
-@click.command("boot")
-@click.argument("image", type=IMAGE)
-@click.option("--check", is_flag=True, help="Log in and look, instead of opening the console. Takes minutes.")
-@click.option(
-    "--identity",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Private ssh key for --check.  [default: profiles/access/id_ed25519 of the project]",
-)
-@click.option("--logs", type=click.Path(path_type=Path), metavar="DIR", help="Serial logs.  [default: beside IMAGE]")
-@project_option
-@json_option
-@verbosity_options
-@click.pass_context
-def boot_command(
-    ctx: click.Context,
-    /,
-    *,
-    image: Path,
-    check: bool,
-    identity: Path | None,
-    logs: Path | None,
-    project: Path,
-    as_json: bool,
-) -> None:
-    """Open an image's console on an emulated Pi.
-
-    It is a scratch copy that boots, and nothing is kept. Ctrl-A X leaves. With --check nobody has to watch: it is
-    booted twice, logged into and compared with its plan.
-    """
-    manifest, terminal = manifest_of(image), ctx.ensure_object(Terminal)
-    if not check:
-        with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
-            boot.console(unpacked, manifest, terminal)
-        return
-    key = identity or project / texts.ACCESS_KEY
-    if not key.is_file():
-        raise ConfigurationError("there is no such private key", where=str(key), hint="name one with --identity FILE")
-    with raw(image, manifest.image, Store(cache.default_root()), terminal) as unpacked:
-        results = boot.check(unpacked, manifest, key, logs or image.with_suffix(".boot"), terminal)
-    if as_json:
-        click.echo(json.dumps(texts.checks_data(results), indent=2))
-    else:
-        click.echo("\n".join(texts.checks_lines(results)))
-    failed = sum(not result.passed for result in results)
-    if failed:
-        raise BuildError(f"{failed} of {len(results)} checks failed", where=str(image))

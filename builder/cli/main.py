@@ -1,4 +1,4 @@
-"""`main` handles how things end; what is done is in builder.cli.commands."""
+"""`main` handles how a command ends; the commands are in builder.cli.commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import click
 from builder.cli.commands import pimu_build
 from builder.cli.terminal import Terminal
 from builder.errors import DiskFullError, PimuError
-from builder.run import kill_all
+from builder.host.run import kill_all
 
 _SIGNAL_BASE = 128  # a shell's status of a process that a signal ended
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
     finally:
         terminal.close()
-    return status or 0  # None, or what a command gave to Context.exit
+    return status or 0  # None, or the status that a command gave to Context.exit
 
 
 def program() -> NoReturn:
@@ -113,7 +113,7 @@ def _where_to_look(terminal: Terminal) -> str:
     """The traceback goes into a file, unless -v has it on the terminal."""
     if terminal.verbose:
         return ""
-    with contextlib.suppress(OSError):  # a full disk may be what we report
+    with contextlib.suppress(OSError):  # the report may be about a full disk
         name = f"pimu-build-{os.getpid()}-"
         with tempfile.NamedTemporaryFile("w", prefix=name, suffix=".traceback", delete=False) as file:
             traceback.print_exc(file=file)

@@ -1,40 +1,41 @@
-"""Commands that tell of images and machines what others want to know: diff, export, publish."""
+"""Commands that tell other people and tools about images and machines: diff, export."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from builder import cache
-from builder.artifacts import differences, machines
+from builder import limits
 from builder.cli import texts
 from builder.cli.group import (
+    FILE,
     json_option,
     node_names,
-    open_project,
     profile_names,
     project_option,
     role_option,
     verbosity_options,
 )
-from builder.cli.terminal import Terminal
-from builder.disk.chunks import is_image
+from builder.cli.opening import open_project
+from builder.cli.terminal import Terminal, show, show_json, show_lines
 from builder.errors import ConfigurationError, VerifyMismatchError
-from builder.fleet import fleet
-from builder.forms.image_file import manifest_of, raw
-from builder.release import images_in, publish_set
-from builder.signing import Signers
-from builder.store import Store
-
-SIDE = click.Path(path_type=Path, exists=True, dir_okay=False)
+from builder.export import machines
+from builder.export.fleet import fleet
+from builder.fs.chunks import is_image
+from builder.fs.owners import differing_blocks, owners
+from builder.image.forms import manifest_of, raw
+from builder.store import upkeep
+from builder.store.products import Store
+from builder.verify import differences
 
 
 @click.command("diff", epilog=texts.DIFFERENCES)
-@click.argument("a", type=SIDE)
-@click.argument("b", type=SIDE)
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
 @json_option
 @verbosity_options
 @click.pass_context
@@ -42,43 +43,63 @@ def diff_command(ctx: click.Context, /, *, a: Path, b: Path, as_json: bool) -> N
     """Tell what differs between two images.
 
     A and B are images with their manifests beside them, manifests, or plans as `pimu-build plan --json` prints them, in
-    any mixture. Two images are compared file by file, with their settings, locks and partitions, by what their
+    any mixture. Two images are compared file by file, with their settings, locks and partitions, as their
     manifests say; every byte of an image is read first, and one that is not its manifest's ends the command with 8. A
     plan knows what would be asked for only. Exits with 1 if something differs.
     """
     terminal = ctx.ensure_object(Terminal)
-    found = differences.compare(_side(a, terminal), _side(b, terminal))
+    with ExitStack() as stack:
+        (side_a, image_a), (side_b, image_b) = (stack.enter_context(_side(path, terminal)) for path in (a, b))
+        found = differences.compare(side_a, side_b)
+        chunks = differences.differing_chunks(side_a, side_b)
+        if chunks and image_a is not None and image_b is not None:
+            terminal.step("diff", f"name the files behind {len(chunks)} chunks")
+            found = replace(found, behind=_files_behind(chunks, (side_a, image_a), (side_b, image_b)))
     if as_json:
         data = {"same": found.same, **asdict(found)}
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        show_json(data)
     else:
-        click.echo("\n".join(differences.to_lines(found)) or f"{a} and {b}: no difference")
+        show_lines(differences.to_lines(found), otherwise=f"{a} and {b}: no difference")
     ctx.exit(0 if found.same else 1)
 
 
-def _side(path: Path, terminal: Terminal) -> differences.Side:
-    """A file that begins as JSON does is read once: it may be a pipe."""
+@contextmanager
+def _side(path: Path, terminal: Terminal) -> Iterator[tuple[differences.Side, Path | None]]:
+    """A side, and its raw image for as long as the context lasts. A file that begins as JSON does is read once: it may
+    be a pipe."""
     try:
         with path.open("rb") as file:
             head = file.read(1)
-            content = head + file.read() if head == b"{" else b""
+            content = head + file.read(limits.MANIFEST) if head == b"{" else b""
+        if len(content) > limits.MANIFEST:
+            said = f"is longer than {limits.MANIFEST} bytes, and no manifest or plan is"
+            raise ConfigurationError(said, where=str(path))
         text = content.decode()
     except OSError as refused:
         raise ConfigurationError(f"cannot be read: {refused.strerror}", where=str(path)) from refused
     except UnicodeDecodeError as broken:
         raise ConfigurationError("is not UTF-8 text", where=str(path)) from broken
     if text:
-        return differences.side_of(text, str(path))
+        yield differences.side_of(text, str(path)), None
+        return
     manifest = manifest_of(path)
     terminal.step("diff", f"compare {path.name} with its manifest")
-    with raw(path, manifest.image, Store(cache.default_root()), terminal) as whole:
+    with raw(path, manifest.image, Store(upkeep.default_root()), terminal) as whole:
         if not is_image(whole, manifest.image):
             raise VerifyMismatchError(
-                "is not what the manifest beside it says, which tells nothing of it then",
+                "does not agree with the manifest beside it, which tells nothing of it then",
                 where=str(path),
                 hint=f"`pimu-build verify {path}` names what was changed",
             )
-    return differences.side_of(manifest.to_json(), str(path))
+        yield differences.side_of(manifest.to_json(), str(path)), whole
+
+
+def _files_behind(chunks: Sequence[int], *sides: tuple[differences.Side, Path]) -> tuple[str, ...]:
+    """Names of either side's files, sorted."""
+    (_, a), (_, b) = sides
+    blocks = differing_blocks(a, b, chunks)
+    layouts = [(side.manifest.layout, image) for side, image in sides if side.manifest is not None]
+    return tuple(sorted({name for layout, image in layouts for name in owners(image, layout, blocks).values()}))
 
 
 @click.command("export", epilog=texts.FOR_THE_ROUTER)
@@ -98,49 +119,4 @@ def export_command(
     of profiles/nodes/; --role is for nodes whose file names none, and for those without a file.
     """
     found = fleet(open_project(ctx, project), nodes, role)
-    click.echo(machines.TEXTS[form](found), nl=False)
-
-
-@click.command("publish", epilog=texts.CHECKING)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.argument("nodes", nargs=-1, metavar="[NODE...]", callback=node_names, shell_complete=profile_names("nodes"))
-@click.option("--url", default="", help="Where DIR will be found, for os_list.json.")
-@click.option("--sign", "gpg_key", metavar="KEY", help="Sign SHA256SUMS with this key of gpg's.")
-@click.option(
-    "--minisign",
-    "minisign_key",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Sign SHA256SUMS with this secret key of minisign's, which has no password.",
-)
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="[default: output/ of the project]")
-@project_option
-@json_option
-@verbosity_options
-@click.pass_context
-def publish_command(
-    ctx: click.Context,
-    /,
-    *,
-    folder: Path,
-    nodes: tuple[str, ...],
-    url: str,
-    gpg_key: str | None,
-    minisign_key: Path | None,
-    output: Path | None,
-    project: Path,
-    as_json: bool,
-) -> None:
-    """Gather images that anybody may have, with their papers.
-
-    Of each NODE (without one: of all in the output folder) its smallest image is proved by its manifest once more and
-    copied to the new folder DIR, with a map for bmaptool, a bill of materials (SPDX 2.3), its manifest; and for all of
-    them SHA256SUMS, os_list.json for Raspberry Pi Imager and a statement of where they come from (SLSA provenance). An
-    image that holds a secret is refused.
-    """
-    images = images_in(output or project / "output", nodes)
-    store = Store(cache.default_root())
-    terminal = ctx.ensure_object(Terminal)
-    signers = Signers(gpg_key, minisign_key)
-    made = publish_set(images, folder, url=url, signers=signers, project=project, store=store, progress=terminal)
-    click.echo(json.dumps([str(path) for path in made], indent=2) if as_json else "\n".join(map(str, made)))
+    show(machines.TEXTS[form](found).removesuffix("\n"))

@@ -1,12 +1,17 @@
-"""Progress and log on stderr: bars on a terminal, plain lines elsewhere."""
+"""The one place that prints. Results go to stdout; progress, questions and the log go to stderr, with bars on a
+terminal and plain lines elsewhere.
+
+No character that is not printable leaves it as it is: names and texts from outside could repaint the screen.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -14,8 +19,24 @@ import click
 from tqdm import tqdm
 
 from builder.model.progress import Advance
+from builder.text import escaped, escaped_json, one_line
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+
+
+def show(text: str) -> None:
+    """Print a result of one or several lines."""
+    click.echo(escaped(text))
+
+
+def show_lines(lines: Iterable[str], *, otherwise: str = "") -> None:
+    """Print a result as a list; a line end in an entry is shown as an escape. `otherwise` stands for an empty list."""
+    click.echo("\n".join(map(one_line, lines)) or one_line(otherwise))
+
+
+def show_json(data: object) -> None:
+    """Print a result for programs."""
+    click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False)))
 
 
 class Terminal:
@@ -73,24 +94,27 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Above the bars that are being drawn, if any."""
+        self._write(escaped(text))
+
+    def _write(self, text: str) -> None:
         with self._lock, tqdm.external_write_mode(file=self._stream):
             click.echo(text, file=self._stream)
 
     def ask(self, what: str) -> str:
         """For a secret, which is not shown. Ends the command where nobody can answer."""
-        answer: str = click.prompt(what, hide_input=True, err=True)
+        answer: str = click.prompt(one_line(what), hide_input=True, err=True)
         return answer
 
     def ask_openly(self, what: str) -> str:
-        """For what may be seen while it is typed; an empty answer is one."""
-        answer: str = click.prompt(what, default="", show_default=False, err=True)
+        """Ask for a text that may be seen while it is typed; an empty answer is one."""
+        answer: str = click.prompt(one_line(what), default="", show_default=False, err=True)
         return answer.strip()
 
     def error(self, text: str, error: BaseException | None = None) -> None:
         if error is not None and self.verbose:
             self.line("".join(traceback.format_exception(error)).rstrip())
         word = click.style("error:", fg="red", bold=True) if self._colour else "error:"
-        self.line(f"{word} {text}")
+        self._write(f"{word} {escaped(text)}")
 
     def close(self) -> None:
         logging.getLogger("builder").removeHandler(self._handler)

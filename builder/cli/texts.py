@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from builder import limits
 from builder.boot import CheckResult
 from builder.build import Built
-from builder.cache import Entry
 from builder.doctor import Finding
+from builder.errors import ConfigurationError
+from builder.export.render import Rendered
+from builder.host.files import leaves, read_regular
 from builder.model.lock import Lock
-from builder.render import Rendered
+from builder.model.patches import SecretRef
+from builder.store.closure import Closure
+from builder.store.step import Maker
+from builder.store.upkeep import Entry
 from builder.verify import Report
 
 ACCESS_KEY = Path("profiles/access/id_ed25519")
-
-EXIT_CODES = (
-    (0, "done"),
-    (1, "the build failed for a reason that is none of these; of `diff`: there are differences"),
-    (2, "usage: the command line is not understood"),
-    (3, "configuration: profiles/, overlays/ or cloud-init/ cannot be built, or there is no room"),
-    (4, "download or verification of something fetched"),
-    (5, "a tool is missing; `doctor` says which"),
-    (6, "busy: another build has what this one needs"),
-    (7, "flashing was refused, and nothing was written"),
-    (8, "`verify`, `diff`: an image is not what its manifest says"),
-    (130, "interrupted (Ctrl-C); 143 when told to end by SIGTERM"),
-)
-
-EPILOG = """\b
-Examples:
-  pimu-build node-003 --role worker        build output/node-003.img
-  pimu-build node-004 node-005 --role worker
-  pimu-build plan node-003 --role worker   what is baked in, and who asked for it
-  pimu-build render node-003 --role worker what its guest's seed disk holds, for use by hand
-  pimu-build verify output/node-003.img    prove the image by its manifest
-  pimu-build boot output/node-003.img      its console, on an emulated Pi
-  pimu-build flash output/node-003.img /dev/sdX
-  pimu-build diff old.img output/node-003.img
-  pimu-build export dnsmasq                what the router wants to know
-
-\b
-Exit codes:
-""" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES)
 
 
 DIFFERENCES = """\b
@@ -87,7 +64,7 @@ ISO, and erases the disk that it names:
 
 
 def built_text(built: Built, project: Path) -> str:
-    """Where the image is, and how the machines on it are found."""
+    """Lines with the path of an image, and the addresses and names of its machines."""
     settings, identity, key = built.plan.settings, built.plan.identity, project / ACCESS_KEY
     with_key = f"-i {key} " if _opens(key, settings.user.ssh_keys) else ""
     how = f"made in {built.seconds:.1f} s" if built.changed else "was there already, unchanged"
@@ -105,9 +82,25 @@ def built_text(built: Built, project: Path) -> str:
     return "\n".join(lines)
 
 
+def outside_lines(root: Path, references: Mapping[str, str], secrets: Iterable[SecretRef]) -> Iterator[str]:
+    """The files outside of the project `root` that a build of it reads: `PATH  ORIGIN` of public keys, and `PATH  KIND`
+    of secrets, under one heading; nothing where there are none."""
+    named = dict(references)
+    for secret in secrets:
+        for reference, kind in ((secret.reference, secret.kind), (secret.ca, "k3s-ca")):
+            if reference.startswith("file:"):
+                named.setdefault(reference.removeprefix("file:"), f"the secret {kind}")
+    lines = [f"  {path}  {origin}" for path, origin in sorted(named.items()) if leaves(root, path)]
+    if lines:
+        yield from ("read from outside of the project", *lines)
+
+
 def _opens(key: Path, public_keys: Iterable[str]) -> bool:
-    public = key.with_suffix(".pub")
-    return key.exists() and public.exists() and public.read_text().split()[1] in " ".join(public_keys).split()
+    try:
+        words = read_regular(key.with_suffix(".pub"), limits.PROFILE).decode(errors="replace").split()
+    except ConfigurationError:
+        return False
+    return key.exists() and len(words) > 1 and words[1] in " ".join(public_keys).split()
 
 
 def built_data(built: Built) -> dict[str, Any]:
@@ -190,12 +183,36 @@ def entries_data(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     return [{**asdict(entry), "path": str(entry.path)} for entry in entries]
 
 
-def entries_lines(entries: Iterable[Entry]) -> Iterator[str]:
-    total = 0
+def entries_lines(entries: Sequence[Entry], now: float) -> Iterator[str]:
+    """Made things by their names, downloads in one line. `now` is a Unix time in seconds."""
+    downloads = [entry for entry in entries if entry.is_download]
     for entry in entries:
-        total += entry.size
-        yield f"{size(entry.size):>9}  {entry.kind:10}  {entry.name}"
-    yield f"{size(total):>9}  in all"
+        if not entry.is_download:
+            what = entry.what or f"without a name, {entry.name[:12]}"
+            yield f"{size(entry.size):>9}  {entry.kind:10}  {_ago(now - entry.used):>14}  {what}"
+    if downloads:
+        used = _ago(now - max(entry.used for entry in downloads))
+        yield f"{size(sum(entry.size for entry in downloads)):>9}  {'downloads':10}  {used:>14}  {len(downloads)} files"
+    yield f"{size(sum(entry.size for entry in entries)):>9}  in all"
+
+
+def _ago(seconds: float) -> str:
+    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
+
+
+def closure_lines(maker: Maker, code: Closure, versions: Mapping[str, str]) -> Iterator[str]:
+    """The parts of the code, those of one module in a line."""
+    yield f"{maker.kind}: made by {maker.module}.{maker.function}, code {code.digest[:12]}"
+    programs = (f"{program} {versions.get(program) or ''}".strip() for program in code.programs)
+    yield f"programs: {', '.join(programs) or 'none'}"
+    modules: dict[str, list[str]] = {}
+    for part in sorted(code.parts):
+        module, _, name = (part, "", "") if "/" in part else part.rpartition(".")
+        modules.setdefault(module, []).append(name)
+    yield from (f"{module}: {' '.join(names)}".rstrip(": ") for module, names in sorted(modules.items()))
 
 
 def lock_data(lock: Lock) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,16 @@
-"""What a feature is told about the node, and the words in which it says what it wants."""
+"""The facts of a node for a feature, and the edits in which the feature says its wishes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from builder.errors import ConfigurationError
+from builder.features.firmware import ConfigLines, KernelCommand, When
+from builder.features.keys import Keys, keys_of
+from builder.features.variables import plain
 from builder.model.edits import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -18,6 +22,7 @@ from builder.model.edits import (
     PlaceBlob,
     Remove,
     Scope,
+    SetMode,
     Symlink,
     Volume,
     WriteFile,
@@ -25,19 +30,23 @@ from builder.model.edits import (
 )
 from builder.model.identity import Identity
 from builder.model.overlays import OverlayFile
-from builder.model.patches import NamedBlock, Patch, SecretRef
+from builder.model.patches import KernelWords, NamedBlock, Patch, SecretRef
 from builder.model.settings import Base, Guest, NodeSettings
 from builder.profile import Origins
-from builder.templates import render
+from builder.template.strict import Render
 
 UNITS = "/usr/lib/systemd/system"
 LINKS = "/etc/systemd/system"
+AnyEdit = TypeVar("AnyEdit", bound=Edit)
+
 _WANTED_BY = re.compile(r"^WantedBy=(\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """`feature` is the name of the feature that asks, `overlays` the files of overlays/ by set (`features/swap`).
+
+    `render` fills in templates.
 
     `key` in the methods below is the setting that an edit follows from (`swap.size`), for its origin.
     """
@@ -49,14 +58,19 @@ class Context:
     identity: Identity
     origins: Origins
     overlays: Mapping[str, tuple[OverlayFile, ...]]
+    render: Render
 
     def refuse(self, message: str, *, key: str, hint: str = "") -> ConfigurationError:
         return ConfigurationError(message, where=self.origins.of(key), hint=hint)
 
+    def keys(self, kind: type[Keys]) -> Keys:
+        """The node's settings as `kind`, which is the model of a feature's own keys."""
+        return keys_of(self.settings, kind)
+
     # Files of overlays/ ---------------------------------------------------------------------------------------------
 
     def files(self, name: str) -> tuple[OverlayFile, ...]:
-        """Those of overlays/features/NAME."""
+        """The files of overlays/features/NAME. Raises ConfigurationError when there are none."""
         try:
             return self.overlays[f"features/{name}"]
         except KeyError:
@@ -82,124 +96,84 @@ class Context:
             yield self.patch(file.path, block, volume=file.volume, key=key, scope=scope)
 
     def overlay_file(self, file: OverlayFile, *, scope: Scope, origin: str, **extra: object) -> Edit:
+        placed: dict[str, Any] = {"volume": file.volume, "scope": scope, "origin": origin}
         if file.symlink_target is not None:
-            return Symlink(
-                volume=file.volume,
-                path=file.path,
-                scope=scope,
-                feature=self.feature,
-                origin=origin,
-                target=file.symlink_target,
-            )
-        return WriteFile(
-            volume=file.volume,
-            path=file.path,
-            scope=scope,
-            feature=self.feature,
-            origin=origin,
-            content=self.text(file, **extra).encode() if file.is_template else file.content,
-            mode=file.mode,
-            uid=file.uid,
-            gid=file.gid,
-        )
+            return self._edit(Symlink, file.path, **placed, target=file.symlink_target)
+        content = self.text(file, **extra).encode() if file.is_template else file.content
+        return self._edit(WriteFile, file.path, **placed, content=content, mode=file.mode, uid=file.uid, gid=file.gid)
 
     def text(self, file: OverlayFile, **extra: object) -> str:
         if not file.is_template:
             return file.text
-        variables = {"node": self.settings, "base": self.base, "guest": self.guest, "identity": self.identity}
-        return render(file.text, file.origin, {**variables, **extra})
+        variables = {"node": self.settings, "base": self.base, "guest": self.guest, "identity": self.identity, **extra}
+        return self.render(file.text, file.origin, {name: plain(value) for name, value in variables.items()})
 
     # Edits ----------------------------------------------------------------------------------------------------------
 
-    def write(
+    def _edit(
         self,
+        kind: type[AnyEdit],
         path: str,
-        content: str,
         *,
-        key: str,
+        key: str = "",
+        origin: str = "",
         scope: Scope = "golden",
-        mode: int = FILE_MODE,
-        uid: int = 0,
-        gid: int = 0,
+        volume: Volume = "root",
+        **facts: Any,
+    ) -> AnyEdit:
+        """An edit that this feature asks for. `facts` are the fields that this kind of edit has beside all others."""
+        where = origin or self.origins.of(key)
+        return kind(volume=volume, path=path, scope=scope, feature=self.feature, origin=where, **facts)
+
+    def write(
+        self, path: str, content: str, *, key: str, mode: int = FILE_MODE, uid: int = 0, gid: int = 0
     ) -> WriteFile:
-        return WriteFile(
-            volume="root",
-            path=path,
-            scope=scope,
-            feature=self.feature,
-            origin=self.origins.of(key),
-            content=content.encode(),
-            mode=mode,
-            uid=uid,
-            gid=gid,
-        )
+        return self._edit(WriteFile, path, key=key, content=content.encode(), mode=mode, uid=uid, gid=gid)
 
-    def secret(self, path: str, secret: SecretRef, *, key: str, mode: int = SECRET_MODE) -> WriteSecret:
-        return WriteSecret(
-            volume="root",
-            path=path,
-            scope="node",
-            feature=self.feature,
-            origin=self.origins.of(key),
-            secret=secret,
-            mode=mode,
-        )
+    def secret(self, path: str, secret: SecretRef, *, key: str, mode: int = SECRET_MODE) -> Edit:
+        return self._edit(WriteSecret, path, key=key, scope="node", secret=secret, mode=mode)
 
-    def place(self, path: str, blob: Blob, *, key: str, scope: Scope, mode: int, gid: int = 0) -> PlaceBlob:
-        return PlaceBlob(
-            volume="root",
-            path=path,
-            scope=scope,
-            feature=self.feature,
-            origin=self.origins.of(key),
-            blob=blob,
-            mode=mode,
-            gid=gid,
-        )
+    def place(self, path: str, blob: Blob, *, key: str, scope: Scope, mode: int, gid: int = 0) -> Edit:
+        return self._edit(PlaceBlob, path, key=key, scope=scope, blob=blob, mode=mode, gid=gid)
 
-    def directory(self, path: str, *, key: str, mode: int = DIRECTORY_MODE, uid: int = 0, gid: int = 0) -> MakeDir:
-        return MakeDir(
-            volume="root",
-            path=path,
-            scope="golden",
-            feature=self.feature,
-            origin=self.origins.of(key),
-            mode=mode,
-            uid=uid,
-            gid=gid,
-        )
+    def directory(self, path: str, *, key: str, mode: int = DIRECTORY_MODE, uid: int = 0, gid: int = 0) -> Edit:
+        return self._edit(MakeDir, path, key=key, mode=mode, uid=uid, gid=gid)
 
-    def patch(
-        self, path: str, patch: Patch, *, key: str, scope: Scope = "golden", volume: Volume = "root"
-    ) -> PatchText:
-        return PatchText(
-            volume=volume, path=path, scope=scope, feature=self.feature, origin=self.origins.of(key), patch=patch
-        )
+    def set_mode(self, path: str, mode: int, *, key: str, uid: int = 0, gid: int = 0) -> Edit:
+        return self._edit(SetMode, path, key=key, mode=mode, uid=uid, gid=gid)
 
-    def symlink(self, path: str, target: str, *, key: str) -> Symlink:
-        return Symlink(
-            volume="root",
-            path=path,
-            scope="golden",
-            feature=self.feature,
-            origin=self.origins.of(key),
-            target=target,
-        )
+    def patch(self, path: str, patch: Patch, *, key: str, scope: Scope = "golden", volume: Volume = "root") -> Edit:
+        return self._edit(PatchText, path, key=key, scope=scope, volume=volume, patch=patch)
 
-    def remove(self, path: str, *, key: str) -> Remove:
-        return Remove(volume="root", path=path, scope="golden", feature=self.feature, origin=self.origins.of(key))
+    def symlink(self, path: str, target: str, *, key: str) -> Edit:
+        return self._edit(Symlink, path, key=key, target=target)
+
+    def remove(self, path: str, *, key: str) -> Edit:
+        return self._edit(Remove, path, key=key)
+
+    # The Pi's boot texts --------------------------------------------------------------------------------------------
+
+    def config_txt(self, lines: Iterable[str], *, key: str, scope: Scope = "golden") -> ConfigLines:
+        """Lines for config.txt, on every base, and again at each kernel update."""
+        return ConfigLines(feature=self.feature, origin=self.origins.of(key), scope=scope, lines=tuple(lines))
+
+    def kernel_words(
+        self, words: KernelWords, *, key: str, scope: Scope = "golden", when: When = "always"
+    ) -> KernelCommand:
+        return KernelCommand(feature=self.feature, origin=self.origins.of(key), scope=scope, words=words, when=when)
 
     # Units ----------------------------------------------------------------------------------------------------------
 
-    def enable(self, unit: str, *, wanted_by: str, key: str) -> Symlink:
-        """What `systemctl enable` would make of `WantedBy=`; an instance (`getty@tty1.service`) links its template."""
+    def enable(self, unit: str, *, wanted_by: str, key: str) -> Edit:
+        """The link that `systemctl enable` makes for `WantedBy=`; an instance (`getty@tty1.service`) links its
+        template."""
         return self.symlink(wants_link(unit, wanted_by), f"{UNITS}/{re.sub('@.+[.]', '@.', unit)}", key=key)
 
-    def disable(self, unit: str, *, wanted_by: str, key: str) -> Remove:
+    def disable(self, unit: str, *, wanted_by: str, key: str) -> Edit:
         return self.remove(wants_link(unit, wanted_by), key=key)
 
-    def mask(self, *units: str, key: str) -> Iterator[Symlink]:
-        """Never started, by nothing; stronger than disabled, which presets and other units can undo."""
+    def mask(self, *units: str, key: str) -> Iterator[Edit]:
+        """Links to /dev/null: nothing starts these units. Presets and other units can undo a mere `disable`."""
         for unit in units:
             yield self.symlink(f"{LINKS}/{unit}", "/dev/null", key=key)
 

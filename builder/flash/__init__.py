@@ -15,21 +15,22 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.errors import FlashRefusedError
-from builder.flash import guard
+from builder.errors import ConfigurationError, FlashRefusedError
+from builder.flash import flashed, guard
 from builder.flash.content import content_of
 from builder.flash.device import Device, opened
 from builder.flash.fill import fill, pending_secrets
+from builder.flash.flashed import Flashed
 from builder.flash.guard import DEFAULT_MAX_SIZE, Wanted
 from builder.flash.source import Source, image_source
 from builder.flash.stamped import stamped_image
 from builder.flash.survey import look, protect, target_of
 from builder.flash.writer import Written, write_disk
+from builder.host.scratch import private_folder
 from builder.model.disks import BlockDevice, Content, Identity, Reason, Target
 from builder.model.manifest import Manifest
 from builder.model.patches import Resolve, refuse_secrets
 from builder.model.progress import Progress
-from builder.secrets import private_folder
 
 __all__ = [
     "DEFAULT_MAX_SIZE",
@@ -50,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A disk, what lsblk says is on it, and what speaks against it whatever the image."""
+    """A disk, its content as lsblk tells it, and the reasons against it whatever the image."""
 
     device: BlockDevice
     holds: str
@@ -59,11 +60,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What somebody is to confirm. `gives_up` is the node whose guest's data would be lost, if any."""
+    """The facts that a person confirms. `holds` tells the content of the disk, `owner` its node, and `data` that node's
+    data, which no image brings back. `others` are disks with the same node. `signed` names the signer of the image; it
+    is "" for a node that was built here."""
 
     device: BlockDevice
     holds: str
-    gives_up: str
+    owner: str
+    data: tuple[str, ...]
+    others: tuple[Flashed, ...] = ()
+    signed: str = ""
 
 
 def list_disks() -> tuple[Listed, ...]:
@@ -78,17 +84,19 @@ def list_disks() -> tuple[Listed, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What goes onto a disk. `image` is opened when nothing speaks against the disk any more; `secrets` are those that
-    it lacks."""
+    """One image for one disk. `image` is opened after all checks of the disk. `secrets` finds those that the image
+    lacks. `log` is the folder that keeps the list of flashed disks. `signed` is as in Shown."""
 
     manifest: Manifest
     image: AbstractContextManager[Source]
     secrets: Resolve = refuse_secrets
+    log: Path | None = None
+    signed: str = ""
 
 
 @contextmanager
 def image_file(image: Path, manifest: Manifest, progress: Progress) -> Iterator[Source]:
-    """An image of any form, which is what its manifest says. Raises VerifyMismatchError, DownloadError."""
+    """An image of any form, which agrees with its manifest. Raises VerifyMismatchError, DownloadError."""
     progress.step("flash", f"compare {image.name} with its manifest")
     with image_source(image, manifest) as source:
         yield source
@@ -114,12 +122,24 @@ def flash(
     disk, target = require_free(path, wanted, in_use)
     with job.image as source, opened(Path(target.path)) as device:
         same_disk(disk.identity, device, path)
-        content = _content(Path(target.path), device, manifest)
+        content = _content(device, manifest, path)
         _refuse([*guard.member_refusals(content), *guard.content_refusals(disk, content, wanted)], path)
         device.lock(str(path))
-        confirm(_shown(disk, content))
+        others = flashed.others(job.log, manifest, disk.identity) if job.log else []
+        confirm(replace(_shown(disk, content), others=tuple(others), signed=job.signed))
         same_disk(disk.identity, device, path)
-        return _write(job, source, device, path, progress)
+        written = _write(job, source, device, disk.identity, path, progress)
+        if job.log:
+            _log(job.log, flashed.entry(manifest, disk.identity), progress)
+        return written
+
+
+def _log(folder: Path, line: Flashed, progress: Progress) -> None:
+    """The disk is good already, whatever becomes of the list."""
+    try:
+        flashed.append(folder, line)
+    except (OSError, ConfigurationError) as refused:
+        progress.step("warning", f"{folder / flashed.NAME} does not know of this disk: {refused}")
 
 
 def require_free(path: Path, wanted: Wanted, in_use: Mapping[str, Path]) -> tuple[BlockDevice, Target]:
@@ -148,12 +168,15 @@ def same_disk(shown: Identity, device: Device, path: Path) -> None:
         raise FlashRefusedError(f"is not the disk that was looked at: {'; '.join(different)}", where=str(path))
 
 
-def _write(job: Job, source: Source, device: Device, path: Path, progress: Progress) -> Written:
+def _write(  # noqa: PLR0917
+    job: Job, source: Source, device: Device, shown: Identity, path: Path, progress: Progress
+) -> Written:
     def give_secrets() -> None:
         if job.manifest.pending:
             progress.step("flash", f"give it {len(job.manifest.pending)} secrets")
+            same_disk(shown, device, path)
             with private_folder() as work:
-                fill(path.resolve(), job.manifest, job.secrets, work=work, forget_cache=device.forget_cache)
+                fill(device.path, job.manifest, job.secrets, work=work, forget_cache=device.forget_cache)
 
     device.pass_the_cache()
     try:
@@ -162,9 +185,9 @@ def _write(job: Job, source: Source, device: Device, path: Path, progress: Progr
         device.reread_table()
 
 
-def _content(path: Path, device: Device, manifest: Manifest) -> Content:
+def _content(device: Device, manifest: Manifest, path: Path) -> Content:
     try:
-        return content_of(path, device, manifest.layout.boot_start)
+        return content_of(device, manifest.layout.boot_start)
     except OSError as broken:
         raise FlashRefusedError(f"cannot be read: {broken.strerror}; nothing was written", where=str(path)) from broken
 
@@ -172,7 +195,7 @@ def _content(path: Path, device: Device, manifest: Manifest) -> Content:
 def _shown(disk: BlockDevice, content: Content) -> Shown:
     record = content.record
     holds = record.describe() if record else guard.holdings(disk, content)
-    return Shown(disk, holds, record.node if record and content.guest_bytes is not None else "")
+    return Shown(disk, holds, record.node if record else "", tuple(guard.node_data(content)) if record else ())
 
 
 def _refuse(reasons: Sequence[Reason], path: Path) -> None:

@@ -1,51 +1,86 @@
 """Read a flashed disk back against the manifest of its image.
 
-Of free blocks an image has zeros and a disk what it had: they count as zeros. Where secrets were given to a disk, a few
-chunks are no longer the image's: what of them is metadata has checksums of its own (metadata_csum), and the files of
-the manifest are compared one by one.
+In free blocks an image has zeros and a disk has its former content: they count as zeros. Where secrets were given to a
+disk, a few chunks of its root volume are no longer the image's: their metadata has checksums of its own
+(metadata_csum), and the files of the manifest are compared one by one.
+
+All bytes are compared before any tool looks at a file system. Where bytes differ that no secret can have changed, none
+does. A root volume whose bytes are not all the image's is read by the appliance alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from builder.disk import ext4
-from builder.disk.ext4 import BLOCK
+from builder.errors import BuildError
 from builder.flash.device import Device, opened
 from builder.flash.source import extents_of
+from builder.fs import ext4
+from builder.fs.ext4 import BLOCK
+from builder.machines.appliance import Appliance
 from builder.model.manifest import FileState, Manifest
 from builder.model.pending import PendingFile
 from builder.model.progress import Progress
-from builder.verify import Mismatch, Report, contents, filesystems
+from builder.verify import Mismatch, Report, boot_filesystem, contents, contents_in, filesystems
 
 
 def examine_disk(disk: Path, manifest: Manifest, progress: Progress) -> Report:
     """Every difference. Raises FlashRefusedError when it is in use, BuildError when it cannot be read."""
-    path = disk.resolve()
-    filled = _filled_chunks(path, manifest) if manifest.pending else frozenset()
-    with opened(path, writable=False) as device:
+    files, chunks = len(manifest.files), len(manifest.image.chunks)
+    with opened(disk.resolve(), writable=False) as device:
         device.forget_cache()
-        mismatches = [*_chunks(device, manifest, filled, progress), *filesystems(path, manifest.layout, progress)]
-        mismatches += contents(path, _as_filled(manifest), progress)
-    return Report(len(manifest.files), len(manifest.image.chunks), tuple(mismatches), len(filled))
+        if device.size < manifest.image.size:
+            short = Mismatch("disk", "size", f"{manifest.image.size} bytes or more", f"{device.size} bytes")
+            return Report(files, chunks, (short,))
+        differing = dict(_differing(device, manifest, progress))
+        wrong = [found for number, found in differing.items() if not _may_be_filled(number, manifest)]
+        if wrong:
+            return Report(files, chunks, tuple(wrong))
+        if differing:
+            return _examine_filled(device.path, manifest, differing, progress)
+        mismatches = list(filesystems(device.path, manifest.layout, progress))
+        mismatches += contents(device.path, _as_filled(manifest), progress)
+    return Report(files, chunks, tuple(mismatches))
 
 
-def _chunks(device: Device, manifest: Manifest, filled: Set[int], progress: Progress) -> Iterator[Mismatch]:
+def _examine_filled(disk: Path, manifest: Manifest, differing: dict[int, Mismatch], progress: Progress) -> Report:
+    """Go on where only chunks of the root volume differ, and secrets were to be given to it."""
+    start = manifest.layout.root_start
+    with Appliance(disk, progress) as appliance:
+        try:
+            filled = _filled_chunks(lambda requests: appliance.debugfs(requests, start), manifest)
+            wrong = [found for number, found in differing.items() if number not in filled]
+        except BuildError as broken:
+            wrong = [*differing.values(), Mismatch("root", "filesystem", "readable", broken.message)]
+        if not wrong:
+            if said := appliance.e2fsck(start):
+                wrong.append(Mismatch("root", "e2fsck status", "0", said))
+            wrong += boot_filesystem(disk, manifest.layout)
+            wrong += contents_in(appliance, _as_filled(manifest), progress)
+    return Report(len(manifest.files), len(manifest.image.chunks), tuple(wrong), len(differing))
+
+
+def _differing(device: Device, manifest: Manifest, progress: Progress) -> Iterator[tuple[int, Mismatch]]:
+    """By its number, each chunk that is not the image's."""
     facts = manifest.image
-    if device.size < facts.size:
-        yield Mismatch("disk", "size", f"{facts.size} bytes or more", f"{device.size} bytes")
-        return
     extents = extents_of(facts)
     with progress.bar("verify", total=facts.size) as advance:
         for number, wanted in enumerate(facts.chunks):
             start = number * facts.chunk_size
             end = min(start + facts.chunk_size, facts.size)
             got = hashlib.sha256(_chunk(device, start, end, extents)).hexdigest()
-            if got != wanted and number not in filled:
-                yield Mismatch(f"disk bytes {start}-{end - 1}", "sha256", wanted, got)
+            if got != wanted:
+                yield number, Mismatch(f"disk bytes {start}-{end - 1}", "sha256", wanted, got)
             advance(end - start)
+
+
+def _may_be_filled(number: int, manifest: Manifest) -> bool:
+    """Whether a secret may have changed this chunk: it would be in the root volume."""
+    start, layout = number * manifest.image.chunk_size, manifest.layout
+    reaches_root = start + manifest.image.chunk_size > layout.root_start
+    return bool(manifest.pending) and reaches_root and start < layout.root_start + layout.root_size
 
 
 def _chunk(device: Device, start: int, end: int, extents: Sequence[tuple[int, int]]) -> bytearray:
@@ -57,22 +92,23 @@ def _chunk(device: Device, start: int, end: int, extents: Sequence[tuple[int, in
     return chunk
 
 
-def _filled_chunks(disk: Path, manifest: Manifest) -> frozenset[int]:
-    """Those in which secrets, the folders of their files or the filesystem's tables are."""
+def _filled_chunks(debugfs: Callable[[str], str], manifest: Manifest) -> frozenset[int]:
+    """Numbers of the chunks that hold secrets, the folders of their files, or the filesystem's tables."""
     start = manifest.layout.root_start
     paths = {str(path) for pending in manifest.pending for path in (Path(pending.path), *Path(pending.path).parents)}
-    blocks = ext4.blocks_of(disk, start, sorted(paths))
-    ranges = [*((block, block) for block in blocks), *ext4.metadata_blocks(disk, start)]
-    size = manifest.image.chunk_size
+    blocks = ext4.blocks_of(debugfs, sorted(paths))
+    ranges = [*((block, block) for block in blocks), *ext4.metadata_blocks(debugfs)]
+    size, count = manifest.image.chunk_size, len(manifest.image.chunks)
     return frozenset(
         number
         for low, high in ranges
-        for number in range((start + low * BLOCK) // size, (start + high * BLOCK) // size + 1)
+        for number in range((start + low * BLOCK) // size, min((start + high * BLOCK) // size + 1, count))
     )
 
 
 def _as_filled(manifest: Manifest) -> Manifest:
-    """What is still known of a file that a secret has changed: that it is there, and for whom."""
+    """The manifest without size and sha256 of each file that a secret has changed: its owner and mode are still
+    known."""
     changed = {pending.path for pending in manifest.pending}
     files = [
         file.model_copy(update={"sha256": None, "size": None}) if file.path in changed else file

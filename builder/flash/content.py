@@ -1,4 +1,4 @@
-"""What is on a disk, by its own bytes. lsblk has it from udev, which may not run, may not have looked again, or may
+"""The content of a disk, by its own bytes. lsblk has it from udev, which may not run, may not have looked again, or may
 not know what it saw: then a full disk would look blank."""
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.disk import mbr
+from builder import limits
 from builder.errors import BuildError
 from builder.flash.device import Device
 from builder.flash.guard import BTRFS_OF_SEVERAL
+from builder.fs import mbr
+from builder.host.run import run
+from builder.limits import MIB
 from builder.model.disks import RECORD, Content, Record, printable
-from builder.run import run
 
 NODE = "/etc/pimu/node.conf"
 GUEST_DISK = "/var/lib/pimu/guest/disk.qcow2"
 """It comes to be at the first boot: a disk without it has never run a guest."""
-_MIB = 1024**2
+SERVER_DATA = ("/var/lib/rancher/k3s/server/db", "/var/lib/rancher/k3s/storage")
+"""The cluster's database, of SQLite or of etcd, and the volumes of pods that k3s' local-path provisioner makes (k3s's
+documentation, "Cluster Datastore" and "Volumes and Storage"). Both come to be when k3s runs: no image has them."""
 _SAMPLES, _SAMPLE = 256, 4096
-_LARGEST_RECORD = 65536
-_PATIENCE = 60  # seconds
 
 
-def content_of(path: Path, device: Device, boot_start: int) -> Content:
-    """`path` is the device that is open. `boot_start` is where the boot volume of a disk of ours is, in bytes: one
+def content_of(device: Device, boot_start: int) -> Content:
+    """`boot_start` is where the boot volume of a disk of ours is, in bytes: one
     whose flashing was interrupted has no table that says so.
 
     Raises BuildError when it cannot be read.
     """
+    path = device.path
     signatures = _signatures(path)
     if _is_btrfs_of_several(device, 0):
         signatures = (*signatures, BTRFS_OF_SEVERAL)
@@ -47,27 +50,28 @@ def content_of(path: Path, device: Device, boot_start: int) -> Content:
         record=_record(path, starts.get(1, boot_start)) if ours else None,
         extra_partitions=len(starts.keys() - {1, 2}),
         guest_bytes=_occupied(path, starts[2], GUEST_DISK) if 2 in starts else None,
+        server_data=tuple(name for name in SERVER_DATA if 2 in starts and _occupied(path, starts[2], name) is not None),
         inside=tuple(_inside(path, device)),
     )
 
 
 def _signatures(path: Path) -> tuple[str, ...]:
-    said = run(["wipefs", "--no-act", "--json", path], timeout=_PATIENCE).text.strip()
+    said = run(["wipefs", "--no-act", "--json", path], timeout=limits.DISK_PROBE_SECONDS).text.strip()
     rows = json.loads(said, strict=False)["signatures"] if said else []  # nothing at all, for nothing
     return tuple(dict.fromkeys(printable(row["type"]) for row in rows))
 
 
 def _inside(path: Path, device: Device) -> Iterator[str]:
-    """What its partitions hold, of whatever table: the kernel need not know of them."""
+    """Types of the filesystems in its partitions, with any kind of table: the kernel need not know of them."""
     for start, size in _windows(path):
         words = ["--match-tag", "TYPE", "--output", "value", "--offset", str(start), "--size", str(size)]
-        found = run(["blkid", "--probe", *words, path], check=False, timeout=_PATIENCE)
+        found = run(["blkid", "--probe", *words, path], check=False, timeout=limits.DISK_PROBE_SECONDS)
         yield BTRFS_OF_SEVERAL if _is_btrfs_of_several(device, start) else printable(found.text.strip())
 
 
 def _windows(path: Path) -> Iterator[tuple[int, int]]:
     """Start and size of partitions in bytes, as sfdisk(8) tells them."""
-    said = run(["sfdisk", "--json", path], check=False, timeout=_PATIENCE)
+    said = run(["sfdisk", "--json", path], check=False, timeout=limits.DISK_PROBE_SECONDS)
     table = json.loads(said.text, strict=False)["partitiontable"] if said.returncode == 0 else {}
     sector = table.get("sectorsize", 512)
     for row in table.get("partitions", ()):
@@ -87,19 +91,19 @@ def _is_blank(device: Device) -> bool:
 
 def _samples(device: Device) -> Iterator[bytes]:
     size = device.size
-    yield device.read(0, _MIB)
+    yield device.read(0, MIB)
     for number in range(1, _SAMPLES):
         yield device.read(size * number // _SAMPLES // _SAMPLE * _SAMPLE, _SAMPLE)
-    last = max(0, size - _MIB)
+    last = max(0, size - MIB)
     yield device.read(last, size - last)
 
 
 def _record(path: Path, start: int) -> Record | None:
     """A stranger's FAT may be broken on purpose: the file is bounded, and so is the time."""
     with tempfile.TemporaryFile() as file:
-        bounded = ["prlimit", f"--fsize={_LARGEST_RECORD}", "mtype", "-i", f"{path}@@{start}", f"::/{RECORD}"]
+        bounded = ["prlimit", f"--fsize={limits.RECORD}", "mtype", "-i", f"{path}@@{start}", f"::/{RECORD}"]
         try:
-            said = run(bounded, stdout=file, check=False, timeout=_PATIENCE)
+            said = run(bounded, stdout=file, check=False, timeout=limits.DISK_PROBE_SECONDS)
         except BuildError:
             return None
         file.seek(0)
@@ -109,7 +113,9 @@ def _record(path: Path, start: int) -> Record | None:
 def _occupied(path: Path, start: int, file: str) -> int | None:
     """Bytes on the disk of a file of the ext4 volume at `start`; None when it is not there."""
     try:
-        said = run(["debugfs", "-R", f"stat {file}", f"{path}?offset={start}"], check=False, timeout=_PATIENCE)
+        said = run(
+            ["debugfs", "-R", f"stat {file}", f"{path}?offset={start}"], check=False, timeout=limits.DISK_PROBE_SECONDS
+        )
     except BuildError:
         return None
     blocks = re.search(r"\bBlockcount: (\d+)", said.text)

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from builder.errors import FlashRefusedError
 from builder.flash.survey import number
+from builder.limits import MIB
 
 _BLKRRPART, _BLKFLSBUF, _BLKZEROOUT = 0x125F, 0x1261, 0x127F
 _BLKGETSIZE64, _BLKGETDISKSEQ = 0x80081272, 0x80081280
-_AT_ONCE = 4 * 1024**2
-_MOST_UNFLUSHED = 256 * 1024**2
+_AT_ONCE = 4 * MIB
+_MOST_UNFLUSHED = 256 * MIB
 _REREAD_TRIES, _REREAD_PAUSE = 10, 0.2
 
 _REFUSED = {
@@ -42,6 +43,12 @@ class Device:
         self._zeros = mmap.mmap(-1, _AT_ONCE)  # page-aligned, as direct I/O wants it
         self._unflushed = 0
         self.direct = False
+
+    @property
+    def path(self) -> Path:
+        """A path of the open device itself, for the programs that we start: names of /dev may go to another disk, and
+        this one cannot (proc_pid_fd(5))."""
+        return Path(f"/proc/{os.getpid()}/fd/{self._descriptor}")
 
     @property
     def number(self) -> str:
@@ -85,12 +92,12 @@ class Device:
         return written
 
     def read(self, offset: int, length: int) -> bytes:
-        """What the medium has; less at the device's end."""
+        """`length` bytes from the medium; fewer at the device's end. Raises OSError."""
         buffer = memoryview(mmap.mmap(-1, length))
         return bytes(buffer[: self.read_into(offset, buffer)])
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """How much of the buffer has what the medium has. Aligned as in `write`."""
+        """Fill the buffer from the medium, and return the number of bytes. Aligned as in `write`. Raises OSError."""
         if not self.direct:
             os.posix_fadvise(self._descriptor, offset, len(buffer), os.POSIX_FADV_DONTNEED)
         return os.preadv(self._descriptor, [buffer], offset)
@@ -112,7 +119,7 @@ class Device:
         self._unflushed = 0
 
     def forget_cache(self) -> None:
-        with contextlib.suppress(OSError):  # for root; what is dirty has been flushed
+        with contextlib.suppress(OSError):  # for root; dirty pages have been flushed
             fcntl.ioctl(self._descriptor, _BLKFLSBUF)
 
     def reread_table(self) -> bool:
@@ -134,7 +141,7 @@ class Device:
 
 @contextmanager
 def opened(path: Path, *, writable: bool = True) -> Iterator[Device]:
-    """O_EXCL without a way around it: the kernel refuses what is mounted or held, in whatever namespace.
+    """O_EXCL without a way around it: the kernel refuses a device that is mounted or held, in whatever namespace.
 
     Raises FlashRefusedError.
     """

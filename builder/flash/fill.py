@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from builder.disk import ext4, fat
 from builder.errors import VerifyMismatchError
-from builder.guests.volumes import Ext4
+from builder.fs import ext4, fat
+from builder.fs.tree import Entry, Tree
+from builder.fs.volumes import Ext4
 from builder.model.edits import Edit, WriteFile
 from builder.model.manifest import Manifest
 from builder.model.patches import Resolve, SecretRef
 from builder.model.pending import PendingFile, PendingRecord, PendingSeed
-from builder.tree import Entry, Tree
 from builder.verify import root_filesystem
 
 
@@ -69,7 +69,7 @@ def _filled_seed(seed: Entry, files: Iterable[PendingSeed], secrets: Resolve, ep
 
 
 def _require_held(root: Ext4, edits: Iterable[Edit], secrets: Resolve) -> None:
-    """Done once more, an edit changes nothing of what it has made."""
+    """Raise VerifyMismatchError unless each edit, made once more, changes nothing."""
     for edit in edits:
         found = root.look([edit.path]).get(edit.path)
         tree = Tree(0)

@@ -1,4 +1,4 @@
-"""May this disk be overwritten? Pure: from what was seen to the reasons against it. No reason, no objection.
+"""May this disk be overwritten? Pure: from the survey to the reasons against it. No reason, no objection.
 
 Whoever adds a rule adds a disk to tests/disks/.
 """
@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from builder.model.disks import BlockDevice, Content, Identity, Protected, Reason, Survey, Target
+from builder.model.disks import BlockDevice, Content, Identity, Kind, Protected, Reason, Survey, Target
 from builder.model.manifest import Manifest
 
 DEFAULT_MAX_SIZE = 1_100 * 1000**3
-"""SSDs for a Pi are sold up to 1 TB (1,024 GB at most); what people keep backups on begins with the next size."""
+"""SSDs for a Pi are sold up to 1 TB (1,024 GB at most); disks for backups begin with the next size."""
 
 BTRFS_OF_SEVERAL = "btrfs_member"
 """A word of our own: to libblkid all btrfs are alike."""
@@ -36,6 +36,8 @@ MEMBERS = {
 }
 """Filesystem types of libblkid whose disk is a part of something larger: to overwrite one damages the whole."""
 
+_SERVER_DATA = {"db": "database of the k3s cluster", "storage": "volumes of pods"}
+_SECTOR = 512
 _SYSTEM = re.compile(r"/|/(boot|efi|usr|var|home|etc|opt|root|srv|nix|gnu|run/live|run/initramfs|cdrom)(/.*)?")
 _NETWORKS = frozenset({"iscsi", "fc", "fcoe", "rbd", "srp"})
 _WRITABLE_TYPES = frozenset({"disk", "loop"})
@@ -44,9 +46,10 @@ _OUR_TABLE = "dos"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be written: the image's size in bytes (0 when no image is meant) and whose it is; what was allowed.
+    """The image that is to be written: its size in bytes (0 when no image is meant), its node, and the options that
+    allow more.
 
-    `expect_serial` is what a script knows of the disk; None when a person will be asked.
+    `expect_serial` is the serial number that a script knows; None when a person will be asked.
     """
 
     size: int = 0
@@ -58,12 +61,11 @@ class Wanted:
 
     def of(self, manifest: Manifest) -> Wanted:
         """The same for this image."""
-        cluster = manifest.plan.get("settings", {}).get("cluster", "")
-        return replace(self, size=manifest.image.size, node=manifest.node, cluster=cluster)
+        return replace(self, size=manifest.image.size, node=manifest.node, cluster=manifest.cluster)
 
 
 def refusals(survey: Survey, target: Target, wanted: Wanted, protected: Sequence[Protected] = ()) -> list[Reason]:
-    """What speaks against the target before it has been opened. None of it but the size can be overridden."""
+    """Reasons against the target, before it is opened. None but the size can be overridden."""
     if target.state == "absent":
         return [Reason("absent", "does not exist: `pimu-build list-disks` shows what there is")]
     if target.state == "other":
@@ -81,9 +83,9 @@ def refusals(survey: Survey, target: Target, wanted: Wanted, protected: Sequence
 
 
 def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> list[Reason]:
-    """What speaks against overwriting what is on the disk, by its own bytes; `overwrite_existing` silences it.
+    """Reasons against overwriting the content of the disk, by its own bytes; none with `overwrite_existing`.
 
-    Of the guest's data a person is asked; a script has nobody to ask.
+    Of a guest's or a server's data a person is asked; a script has nobody to ask.
     """
     if wanted.overwrite_existing:
         return []
@@ -95,20 +97,29 @@ def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> l
     if (record.cluster, record.node) != (wanted.cluster, wanted.node):
         text = f"is the disk of {record.describe()}, not of {wanted.node}; --overwrite-existing gives that node up"
         reasons.append(Reason("other-node", text))
-    if content.guest_bytes is not None and wanted.expect_serial is not None:
-        text = f"holds {record.node}'s guest with all its data ({content.guest_bytes} bytes)"
-        reasons.append(Reason("guest-data", f"{text}; --overwrite-existing gives it up"))
+    if wanted.expect_serial is not None:
+        kind: Kind = "guest-data" if content.guest_bytes is not None else "server-data"
+        for text in node_data(content):
+            reasons.append(Reason(kind, f"holds {record.node}'s {text}; --overwrite-existing gives it up"))
     return reasons
 
 
+def node_data(content: Content) -> Iterator[str]:
+    """Data of a node that no image brings back, each for a sentence after "the node's"."""
+    if content.guest_bytes is not None:
+        yield f"guest with all its data ({content.guest_bytes} bytes)"
+    for folder in content.server_data:
+        yield f"{_SERVER_DATA[folder.rpartition('/')[2]]} ({folder})"
+
+
 def member_refusals(content: Content) -> list[Reason]:
-    """The same rule as for what lsblk says, for what only the disk's bytes say. Nothing overrides it."""
+    """The same rule as for lsblk's answer, for facts that only the disk's bytes tell. Nothing overrides it."""
     found = [*((name, "it") for name in content.signatures), *((name, "a partition of it") for name in content.inside)]
     return [_member(name, on_it) for name, on_it in dict.fromkeys(found) if name in MEMBERS]
 
 
 def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa: B008  (frozen)
-    """What is on a disk, for a sentence; empty when nothing is."""
+    """The content of a disk, for a sentence; "" when it is blank."""
     below = [node for node in device.tree() if node is not device]
     found = []
     if device.table or below:
@@ -125,7 +136,7 @@ def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa:
 
 
 def changed(shown: Identity, now: Identity) -> list[str]:
-    """In what the disk that is open differs from the one that was shown; empty when it is that one."""
+    """The differences between the open disk and the one that was shown; empty when it is that one."""
     names = {"number": "device number", "diskseq": "sequence number", "by_id": "names in /dev/disk/by-id"}
     return [
         f"its {names.get(field, field)} was {getattr(shown, field)}, and is {getattr(now, field)}"
@@ -216,6 +227,12 @@ def _unfit(survey: Survey, device: BlockDevice, wanted: Wanted) -> Iterator[Reas
         )
     if device.read_only:
         yield Reason("read-only", "is read-only")
+    if device.sector != _SECTOR:
+        yield Reason(
+            "sector-size",
+            f"has logical sectors of {device.sector} bytes: the table of an image counts sectors of {_SECTOR}, and "
+            "a Pi 4 boots from no other disk",
+        )
     identity = device.identity
     if wanted.expect_serial not in (None, identity.password):
         text = f"is not the one that is expected: its {identity.password_name} is {identity.password}"

@@ -1,4 +1,5 @@
-"""Texts of the kernel and of util-linux as values. Pure: what is not understood is an error, never an empty list."""
+"""Texts of the kernel and of util-linux as values. Pure: a text that is not understood is an error, never an empty
+list."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from builder import limits
 from builder.errors import BuildError
 from builder.model.disks import BlockDevice, Sysfs, printable
 
-COLUMNS = "NAME,MAJ:MIN,TYPE,SIZE,RO,RM,VENDOR,MODEL,SERIAL,TRAN,WWN,PTTYPE,FSTYPE,LABEL,UUID,MOUNTPOINTS"
-_DEEPEST = 32
+COLUMNS = "NAME,MAJ:MIN,TYPE,SIZE,RO,RM,VENDOR,MODEL,SERIAL,TRAN,WWN,PTTYPE,FSTYPE,LABEL,UUID,MOUNTPOINTS,LOG-SEC"
 _TRUTH = {True: True, False: False, "1": True, "0": False, "true": True, "false": False}
 
 
 def lsblk(text: str, sysfs: Callable[[str], Sysfs]) -> tuple[BlockDevice, ...]:
-    """The trees of `lsblk --json --bytes --paths --tree`; `sysfs` adds what a device number stands for.
+    """The trees of `lsblk --json --bytes --paths --tree`; `sysfs` gives the device of a number.
 
     util-linux has written numbers and booleans as such and as strings, and `mountpoint` before `mountpoints`.
     Raises BuildError for anything else.
@@ -27,11 +28,11 @@ def lsblk(text: str, sysfs: Callable[[str], Sysfs]) -> tuple[BlockDevice, ...]:
         return tuple(_device(row, sysfs, 0) for row in rows)
     except (ValueError, KeyError, TypeError, AttributeError) as strange:
         said = f"{type(strange).__name__}: {strange}"
-        raise BuildError(f"lsblk said what is not understood ({said}), so no disk is known to be safe") from strange
+        raise BuildError(f"lsblk's answer is not understood ({said}), so no disk is known to be safe") from strange
 
 
 def _device(row: dict[str, Any], sysfs: Callable[[str], Sysfs], depth: int) -> BlockDevice:
-    if depth > _DEEPEST:
+    if depth > limits.DEVICE_LEVELS:
         raise ValueError(f"devices on devices, {depth} deep")
     number = row["maj:min"].strip()
     if not re.fullmatch(r"\d+:\d+", number):
@@ -55,6 +56,7 @@ def _device(row: dict[str, Any], sysfs: Callable[[str], Sysfs], depth: int) -> B
         filesystem=_text(row["fstype"]),
         label=_text(row.get("label")),
         uuid=_text(row["uuid"]),
+        sector=int(row.get("log-sec") or 512),
         mountpoints=tuple(printable(mountpoint) for mountpoint in mountpoints if mountpoint),
         children=tuple(_device(child, sysfs, depth + 1) for child in row.get("children") or ()),
         sysfs=sysfs(number),

@@ -1,4 +1,4 @@
-"""What is written: an image, raw or compressed, and which bytes of it matter."""
+"""The source of a flash: an image, raw or compressed, and the ranges of it that matter."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from builder.disk import chunks
-from builder.disk.allocation import TABLES, merged
 from builder.errors import BuildError, VerifyMismatchError
-from builder.forms.image_file import is_compressed
-from builder.forms.reading import Chunks, compressed_chunks
-from builder.model.manifest import CHUNK_SIZE, Extent, ImageFacts, Manifest
+from builder.fs import chunks
+from builder.fs.allocation import TABLES, merged
+from builder.image.forms import is_compressed
+from builder.image.reading import Chunks, compressed_chunks
+from builder.model.manifest import CHUNK_SIZE, Extent, ImageFacts, Manifest, image_digest
 
 ALIGNMENT = 4096
 _AGAIN = "build the image again"
 
 
 class Source(Protocol):
-    """`size` in bytes. `extents` are written; `zeros` must read as zeros; what is in neither may keep what it has. Both
-    are in order, apart from each other, and begin and end at multiples of 4096 or at the image's end.
+    """`size` in bytes. `extents` are written; `zeros` must read as zeros; the bytes in neither may keep their content.
+    Both are in order, apart from each other, and begin and end at multiples of 4096 or at the image's end.
 
     So many `readers` may read at once. One reader alone asks for chunks in their order.
     """
@@ -43,7 +43,8 @@ class Source(Protocol):
     def read(self, parts: Sequence[Extent], buffer: memoryview) -> list[bytes]:
         """Put parts of one chunk of 4 MiB where they are in it; the sha256 (raw, 32 bytes) of each part.
 
-        Raises BuildError, VerifyMismatchError, DownloadError: the image cannot be read, or is not what it should be.
+        Raises BuildError, VerifyMismatchError, DownloadError: the image cannot be read, or does not agree with its
+        manifest.
         """
 
 
@@ -77,6 +78,10 @@ def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
     Raises VerifyMismatchError, DownloadError when a compressed image is damaged.
     """
     facts, extents = manifest.image, extents_of(manifest.image)
+    if image_digest(facts.chunks) != facts.digest:
+        raise VerifyMismatchError(
+            "has a manifest whose digest is not that of its chunks", where=str(image), hint=_AGAIN
+        )
     zeros = zeros_between(extents, manifest)
     if is_compressed(image):
         last = max(end for _, end in extents)
@@ -84,9 +89,9 @@ def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
             yield Image(facts.size, extents, zeros, packed.readers, facts.chunks, _proven(packed, facts.chunks, image))
         return
     with image.open("rb", buffering=0) as file:
-        opened = Path(f"/proc/self/fd/{file.fileno()}")  # not what a build may put in its place meanwhile
+        opened = Path(f"/proc/self/fd/{file.fileno()}")  # not a file that a build may put in its place meanwhile
         if not chunks.is_image(opened, facts):
-            raise VerifyMismatchError("is not what its manifest says", where=str(image), hint=_AGAIN)
+            raise VerifyMismatchError("does not agree with its manifest", where=str(image), hint=_AGAIN)
         yield Image(facts.size, extents, zeros, 1, facts.chunks, from_file(file.fileno()))
 
 
@@ -113,20 +118,21 @@ def _proven(packed: Chunks, digests: Sequence[str], image: Path) -> Callable[[Se
         length = packed.read(number, buffer)
         if hashlib.sha256(buffer[:length]).hexdigest() != digests[number]:
             start = number * CHUNK_SIZE
-            text = f"is not what its manifest says, at {start}-{start + length - 1}"
+            text = f"does not agree with its manifest, at {start}-{start + length - 1}"
             raise VerifyMismatchError(text, where=str(image), hint=_AGAIN)
 
     return fill
 
 
 def extents_of(facts: ImageFacts) -> tuple[Extent, ...]:
-    """What of an image has to be on the disk: what its filesystems have allocated, and the first MiB."""
+    """Ranges of bytes of an image that must be on the disk: those that its filesystems have allocated, and the first
+    MiB."""
     return merged([(0, TABLES), *facts.allocated], facts.size)
 
 
 def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent, ...]:
-    """What of the rest may not keep what it has: all that is in no partition. Of its own free blocks a filesystem
-    believes nothing."""
+    """Ranges of bytes of the rest that are to be zeroed: those in no partition. The free blocks of a filesystem can
+    keep their old content."""
     layout, size = manifest.layout, manifest.image.size
     volumes = [
         (layout.boot_start, layout.boot_start + layout.boot_size),
@@ -136,6 +142,6 @@ def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent
 
 
 def gaps(extents: Sequence[Extent], size: int) -> tuple[Extent, ...]:
-    """What is between them and after them."""
+    """The ranges between these and after them, to `size`."""
     edges = [0, *(edge for extent in extents for edge in extent), size]
     return tuple((start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.disk.chunks import Delta
 from builder.flash.source import Image, extents_of, from_file, zeros_between
+from builder.fs.chunks import Delta
 from builder.model.manifest import CHUNK_SIZE, Extent, Manifest
 
 

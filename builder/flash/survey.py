@@ -1,4 +1,4 @@
-"""The door to what the kernel knows of block devices. It looks at everything: a disk that is safe to overwrite is one
+"""The door to the kernel's block devices. It looks at everything: a disk that is safe to overwrite is one
 that nothing else stands on."""
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from builder import limits
 from builder.flash import parse
+from builder.host.run import run
 from builder.model.disks import BlockDevice, Mount, Protected, Survey, Sysfs, Target, printable
-from builder.run import run
 
 _BY_NUMBER = Path("/sys/dev/block")
 _BY_ID = Path("/dev/disk/by-id")
@@ -24,9 +25,12 @@ _MOUNTS = (Path("/proc/self/mountinfo"), Path("/proc/1/mountinfo"))
 
 
 def look() -> Survey:
-    """One call of lsblk, and what it does not tell. Raises BuildError when any of it cannot be had."""
+    """One call of lsblk, and the facts that it does not tell. Raises BuildError when any of it cannot be had."""
     aliases = _aliases()
-    said = run(["lsblk", "--json", "--bytes", "--paths", "--tree", "--output", parse.COLUMNS], timeout=60)
+    said = run(
+        ["lsblk", "--json", "--bytes", "--paths", "--tree", "--output", parse.COLUMNS],
+        timeout=limits.DISK_PROBE_SECONDS,
+    )
     disks = parse.lsblk(said.text, lambda number: _sysfs(number, aliases))
     swaps = Path("/proc/swaps")
     return Survey(
@@ -38,7 +42,7 @@ def look() -> Survey:
 
 
 def target_of(path: Path) -> Target:
-    """Follows a link (by-id) to its end, once: what is opened later is what was looked at."""
+    """Follows a link (by-id) to its end, once: the device that is opened later is the one that was looked at."""
     real = Path(os.path.realpath(path))
     try:
         status = real.stat()
@@ -50,7 +54,7 @@ def target_of(path: Path) -> Target:
 
 
 def protect(things: Mapping[str, Path], disks: Sequence[BlockDevice]) -> tuple[Protected, ...]:
-    """Where these files and folders are; those that do not exist are nowhere."""
+    """The devices that hold these files and folders; one that does not exist has no row."""
     mounts = {line.id: line for line in parse.mountinfo(_MOUNTS[0].read_text(errors="surrogateescape"))}
     return tuple(
         Protected(what, printable(os.path.realpath(path)), _devices(mounts[_mount_id(path)], disks))
@@ -85,7 +89,7 @@ def _holders(folder: Path) -> tuple[str, ...]:
 
 
 def _attribute(path: Path) -> str:
-    """Empty for what a device has not, or no longer: another disk may go while this one is looked for."""
+    """Empty for a property that a device lacks, or has no longer: another disk may go while this one is looked for."""
     try:
         return path.read_text(errors="replace")
     except OSError as gone:
@@ -169,7 +173,7 @@ def _devices(line: parse.MountLine, disks: Sequence[BlockDevice]) -> tuple[str, 
 
 
 def _btrfs_members(source: str) -> tuple[str, ...]:
-    """Of the mounted filesystem that this device belongs to; of all, should it not be among them."""
+    """Numbers of the devices of the mounted btrfs that `source` belongs to; of all btrfs when it is in none of them."""
     groups = [
         {(device / "dev").read_text().strip() for device in folder.iterdir()} for folder in _BTRFS.glob("*/devices")
     ]
@@ -179,7 +183,7 @@ def _btrfs_members(source: str) -> tuple[str, ...]:
 
 
 def _number_of(path: str) -> str:
-    """Of a device its number; of a swap file the number of the disk that it is on. Empty when it is out of sight, in a
+    """The number (major:minor) of a device, or of the disk that a swap file is on. Empty when it is out of sight, in a
     container for example: then the exclusive open alone stands in the way."""
     try:
         status = Path(path).stat()

@@ -22,11 +22,12 @@ from typing import Protocol
 
 from builder.errors import BuildError, PimuError, VerifyMismatchError
 from builder.flash.source import ALIGNMENT, Source
+from builder.limits import MIB
 from builder.model.manifest import CHUNK_SIZE, Extent
 from builder.model.progress import Advance, Progress
 
-HEAD = 1024**2
-_ZEROS_AT_ONCE = 64 * 1024**2
+HEAD = 1 * MIB
+_ZEROS_AT_ONCE = 64 * MIB
 _READ_AHEAD = 3  # chunks in memory beside those that are being read
 _HASHERS = 2
 _STALL = 60  # seconds
@@ -41,10 +42,11 @@ class Target(Protocol):
     def size(self) -> int: ...
 
     def write(self, offset: int, data: memoryview) -> int:
-        """How much of it was written, which may be less. Offset, length and address are aligned."""
+        """Number of bytes that were written, which may be fewer. Offset, length and address are aligned. Raises
+        OSError."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """What the medium has, not what a cache remembers; how much of it. Aligned as in `write`."""
+        """Fill the buffer from the medium, not from a cache, and return the number of bytes. Aligned as in `write`."""
 
     def zero(self, offset: int, length: int) -> None: ...
 
@@ -68,7 +70,7 @@ def write_disk(
 ) -> Written:
     """`before_it_boots` is called when all but the first MiB has been read back.
 
-    Raises BuildError when the disk fails, VerifyMismatchError when it does not keep what it is given; whatever ends
+    Raises BuildError when the disk fails, VerifyMismatchError when it does not keep its bytes; whatever ends
     it, an interrupt too, says that the disk is not usable."""
     ends = _outside(source.size, target.size)
     zeros = [part for extent in (*source.zeros, *ends) for part in _pieces(_clipped(extent), _ZEROS_AT_ONCE)]
@@ -244,7 +246,7 @@ def _unusable_unless_done(target: Target, where: str) -> Iterator[None]:
 
 
 def _is_gone(target: Target) -> bool:
-    """Of a disk that was unplugged Linux says that it has 0 bytes: writes find no room then, and reads nothing."""
+    """Whether the disk was unplugged. Linux says then that it has 0 bytes: writes find no room, and reads no bytes."""
     try:
         return target.size == 0
     except OSError:
@@ -257,7 +259,7 @@ def _failure(error: OSError, where: str) -> BuildError:
         text = "is gone: unplugged, or it has stopped answering"
     elif error.errno == errno.ENOSPC:
         text = "ends before the size that it tells"
-    elif error.errno == errno.ENODATA:  # what Linux makes of a medium error
+    elif error.errno == errno.ENODATA:  # Linux tells a medium error so
         text = "has sectors that cannot be read or written"
     else:
         text = f"fails: {error.strerror or error}"

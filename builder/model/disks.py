@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Sysfs:
-    """What /sys/dev/block/NUMBER says beyond lsblk.
+    """Facts of /sys/dev/block/NUMBER that lsblk does not show.
 
-    `holders` are names of devices that stand on this one (`dm-0`), `backing_file` what a loop device stands on.
+    `holders` are names of devices that stand on this one (`dm-0`), `backing_file` the file of a loop device.
     `virtual` devices have no hardware of their own: RAM, zram, nbd, zvols, all of device mapper, loops.
     `diskseq` is another one after each change of medium (Linux 5.15).
     """
@@ -34,7 +34,7 @@ class BlockDevice:
     """A row of lsblk(8) and what stands on it. Sizes in bytes; a text that lsblk does not know is empty.
 
     `type` is lsblk's word: disk, part, lvm, crypt, raid1, mpath, rom, loop... `filesystem` may be that of a member of
-    something larger (`LVM2_member`).
+    something larger (`LVM2_member`). `sector` is a logical sector's size in bytes: partition tables count in it.
     """
 
     path: str
@@ -53,6 +53,7 @@ class BlockDevice:
     label: str = ""
     uuid: str = ""
     mountpoints: tuple[str, ...] = ()
+    sector: int = 512
     children: tuple[BlockDevice, ...] = ()
     sysfs: Sysfs = Sysfs()
 
@@ -109,7 +110,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the command line names: `path` as given, `number` when it leads to a block device."""
+    """A device of the command line: `path` as given, `number` (major:minor) when it leads to a block device."""
 
     path: str
     state: Literal["block", "absent", "other"]
@@ -118,7 +119,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which disk this is: two that are equal are the same one, with the same medium."""
+    """The identity of a disk: two equal ones are the same disk, with the same medium. `size` in bytes."""
 
     number: str
     size: int
@@ -130,7 +131,7 @@ class Identity:
 
     @property
     def password(self) -> str:
-        """What a script must know of the disk: its serial number, else its WWN, else its size in bytes."""
+        """The word by which a script names the disk: its serial number, else its WWN, else its size in bytes."""
         return self.serial or self.wwn or str(self.size)
 
     @property
@@ -139,7 +140,8 @@ class Identity:
 
     @property
     def password_end(self) -> str:
-        """What a person types. Sizes are much alike at their end."""
+        """The word that a person types: the last four characters, or a whole size, because sizes are alike at their
+        end."""
         return self.password[-4:] if self.serial or self.wwn else self.password
 
 
@@ -148,7 +150,7 @@ RECORD = "pimu-id.json"
 
 
 class Record(BaseModel):
-    """Whose disk this is, and with which image (`recorded` in its manifest)."""
+    """The record of a disk's owner: cluster, node and image (`recorded` in its manifest)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -172,11 +174,12 @@ class Record(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is on a disk, by its own bytes: udev's database, which lsblk reads, may be absent or old.
+    """The content of a disk, by its own bytes: udev's database, which lsblk reads, may be absent or old.
 
-    `signatures` are libblkid's words for what it found (`dos`, `ext4`, `crypto_LUKS`). `blank`: samples from all over
-    the disk hold nothing. `extra_partitions` are those that no disk of this project has. `guest_bytes` is what the
-    guest's disk occupies, None when there is none. `inside` is what partitions hold, in the same words.
+    `signatures` are libblkid's words for its finds (`dos`, `ext4`, `crypto_LUKS`), `inside` those for the contents of
+    partitions. `blank`: samples from all over the disk are empty. `extra_partitions` counts partitions that no disk of
+    this project has. `guest_bytes` is the room of the guest's disk, None without one. `server_data` are the folders
+    with the data of a k3s server, which no image has.
     """
 
     signatures: tuple[str, ...] = ()
@@ -185,12 +188,13 @@ class Content:
     extra_partitions: int = 0
     guest_bytes: int | None = None
     inside: tuple[str, ...] = ()
+    server_data: tuple[str, ...] = ()
 
 
 Kind = Literal[
     "absent", "not-a-device", "unknown", "partition", "not-a-disk", "virtual", "network", "no-medium", "read-only",
     "system", "mounted", "swap", "held", "member", "carries", "too-small", "too-large", "ambiguous",
-    "unexpected", "foreign", "other-node", "guest-data",
+    "unexpected", "foreign", "other-node", "guest-data", "server-data", "sector-size",
 ]  # fmt: skip
 
 
@@ -203,5 +207,5 @@ class Reason:
 
 
 def printable(text: str) -> str:
-    """A disk may call itself what it likes; control characters and those that turn the line around become `?`."""
+    """A disk's name for itself is any text: control characters, and those that turn the line around, become `?`."""
     return "".join("?" if unicodedata.category(character)[0] == "C" else character for character in text).strip()

@@ -1,7 +1,7 @@
 """The closed set of things that may be done to an image's two filesystems.
 
-An edit is data. What it does to a tree in memory is in `builder.tree`, to an unmounted image in `builder.disk.stamp`,
-and `builder.verify` checks in the finished image that it was done; all three read these same values.
+An edit is data. `builder.fs.tree` does it to a tree in memory, `builder.image.stamp` to an unmounted image, and
+`builder.verify` checks in the finished image that it was done. All three read these same values.
 """
 
 from __future__ import annotations

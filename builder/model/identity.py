@@ -52,7 +52,8 @@ class Identity:
 
 
 def identity_of(settings: NodeSettings) -> Identity:
-    """What the profiles give, and for the rest what the names of cluster and node give."""
+    """The identity of a node: values of its profiles, and for the rest values derived from the names of cluster and
+    node."""
     cluster, node, bridge_mac = settings.cluster, settings.name, settings.bridge.mac
     guest_mac = settings.machine.mac if settings.machine else "derived"
     if bridge_mac == "derived":

@@ -1,12 +1,14 @@
-"""What profiles/ say of the k3s cluster: what its nodes share, and what one node is in it."""
+"""The k3s cluster in profiles/: the part that its nodes share, and the part of one node."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from builder.model.k3s_token import User
+from builder.model.patches import SecretRef
 from builder.model.strict import Strict
 from builder.model.values import Domain, Ipv4, SecretReference, Sha256, Url, of_form
 
@@ -54,25 +56,53 @@ Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 
 
 class K3sCluster(Strict):
-    """`server` is where agents join; `address` is that of its name, for those who have no DNS to ask. `token` admits
-    servers and `agent_token` agents. `releases` holds VERSION/k3s and its list of checksums; `sha256`, by architecture,
-    is asked for in place of that list. `ca` is the file of `pimu-build k3s-ca`: agents then know their server by it.
+    """The part of k3s that all nodes share."""
 
-    With `airgap` the build fetches k3s, and its archive of container images if `images` says which; the nodes need no
-    network for it.
-    """
-
-    version: Version
-    server: Server
-    address: Ipv4 | None = None
-    token: SecretReference
-    agent_token: SecretReference
-    ca: SecretReference | None = None
-    releases: Url
-    sha256: dict[Architecture, Sha256] = Field(default_factory=dict)
-
-    airgap: bool = False
-    images: Literal["tar.zst", "tar.gz", "tar"] | None = None
+    version: Version = Field(description="Release of k3s.", examples=["v1.36.5+k3s1"])
+    server: Server = Field(description="Address of the server that nodes join.", examples=["https://node-001.lan:6443"])
+    address: Ipv4 | None = Field(
+        default=None,
+        description="IPv4 address of the server, for nodes whose DNS does not know its name. A fixed address in the "
+        "file of the server's node serves too.",
+        examples=["192.168.1.11"],
+    )
+    token: SecretReference = Field(
+        description="Reference to the token that admits servers.", examples=["file:profiles/access/k3s-token"]
+    )
+    agent_token: SecretReference = Field(
+        description="Reference to the token that admits agents.", examples=["file:profiles/access/k3s-agent-token"]
+    )
+    ca: SecretReference | None = Field(
+        default=None,
+        description="Reference to the file of `pimu-build k3s-ca`. With it agents know their server before they first "
+        "see it.",
+        examples=["file:profiles/access/k3s-ca"],
+    )
+    node_passwords: SecretReference | None = Field(
+        default=None,
+        description="Reference to the secret from which each node's own password follows. Without it the passwords "
+        "follow from the tokens.",
+        examples=["file:profiles/access/node-passwords"],
+    )
+    releases: Url = Field(
+        description="Folder of the releases. It holds VERSION/k3s and its list of checksums.",
+        examples=["https://github.com/k3s-io/k3s/releases/download"],
+    )
+    sha256: dict[Architecture, Sha256] = Field(
+        default_factory=dict,
+        description="Digest of the program by architecture. It replaces the release's list of checksums.",
+        examples=[{"amd64": "cdf4f3bfac35ae947b46e4e767f935453810549779ac3290e05a6754aee627e5"}],
+    )
+    airgap: bool = Field(
+        default=False,
+        description="Whether the build fetches k3s and bakes it in. The nodes then need no internet for it.",
+        examples=[True],
+    )
+    images: Literal["tar.zst", "tar.gz", "tar"] | None = Field(
+        default=None,
+        description="Form of the release's archive of container images to bake in. It needs airgap: true.",
+        examples=["tar.zst"],
+    )
 
     @model_validator(mode="after")
     def _images_are_baked(self) -> K3sCluster:
@@ -80,10 +110,47 @@ class K3sCluster(Strict):
             raise ValueError("images are baked with airgap: true, and fetched by the nodes without")
         return self
 
+    @model_validator(mode="after")
+    def _secrets_are_several(self) -> K3sCluster:
+        """`prompt` would be asked once, and the answer would serve for both."""
+        if self.agent_token == self.token:
+            raise ValueError("token and agent_token are the same, and each worker would hold the servers' token")
+        if self.node_passwords in (self.token, self.agent_token):
+            raise ValueError("node_passwords is a token too, and whoever holds that would know each node's password")
+        return self
+
+    def join_token(self, user: User) -> SecretRef:
+        """The token of a node that joins as an agent (`node`) or as a further server. With `ca` it names the cluster's
+        root, and the node joins no other cluster."""
+        reference = self.agent_token if user == "node" else self.token
+        return SecretRef(reference, "k3s-token", ca=self.ca or "", user=user)
+
+    def admitting(self, user: User) -> SecretRef:
+        """The password that a server compares a token with. k3s's documentation (token) allows the password alone in
+        every case, and a bootstrap token in none: those are objects of the running cluster."""
+        reference = self.agent_token if user == "node" else self.token
+        return SecretRef(reference, "k3s-token", "password", self.ca or "", user)
+
+    def node_password(self, name: str, user: User) -> SecretRef:
+        """The one by which k3s knows the node again (k3s: pkg/nodepassword). An agent's token is on the disk of every
+        worker: where the passwords follow from it, one stolen disk is enough to be any other worker."""
+        purpose = f"node-password/{name}"
+        if self.node_passwords is not None:
+            return SecretRef(self.node_passwords, "node-passwords", purpose)
+        return SecretRef(self.agent_token if user == "node" else self.token, "k3s-token", purpose, user=user)
+
     def assets(self, architecture: Architecture) -> tuple[str, ...]:
-        """What a node without a network needs of a release: the program, and the archive of images if one is named."""
+        """File names of a release that a node without a network needs: the program, and the archive of images if one is
+        named."""
         program = "k3s" if architecture == "amd64" else f"k3s-{architecture}"
-        return (program, f"k3s-airgap-images-{architecture}.{self.images}") if self.images else (program,)
+        return (program, self.image_archives[architecture]) if self.images else (program,)
+
+    @property
+    def image_archives(self) -> dict[Architecture, str]:
+        """The release's asset with container images, by architecture; empty where no images are asked for."""
+        if self.images is None:
+            return {}
+        return {name: f"k3s-airgap-images-{name}.{self.images}" for name in get_args(Architecture)}
 
     def list_of(self, architecture: Architecture) -> str:
         """The release's asset with the checksums of the others."""
@@ -99,10 +166,15 @@ class K3sCluster(Strict):
 
 
 class _Member(Strict):
-    """Labels and taints count when a node joins for the first time."""
-
-    labels: dict[Label, LabelValue]
-    taints: tuple[Taint, ...] = Field(strict=False)
+    labels: dict[Label, LabelValue] = Field(
+        description="Labels of the node. They count when it joins for the first time.",
+        examples=[{"pimu.io/emulated": "true"}],
+    )
+    taints: tuple[Taint, ...] = Field(
+        strict=False,
+        description="Taints of the node. They count when it joins for the first time.",
+        examples=[["pimu.io/emulated=true:NoSchedule"]],
+    )
 
     @property
     def label_words(self) -> list[str]:
@@ -111,22 +183,30 @@ class _Member(Strict):
 
 
 class K3sAgent(_Member):
-    """`agent`: the guest is the node."""
+    """The guest is the node."""
 
-    runs: Literal["agent"]
+    runs: Literal["agent"] = Field(description="The guest joins the cluster as an agent.", examples=["agent"])
 
 
 class K3sServer(_Member):
-    """`server`: the Pi itself is the node, and a control plane. `tls_san` are further names by which it is called.
+    """The Pi itself is the node, and a control plane."""
 
-    With `etcd`, servers other than the one that the cluster names join that one. `disable` holds the packaged
-    components that stay away, each with the reason; `false` brings back one that the role has switched off.
-    """
-
-    runs: Literal["server"]
-    datastore: Literal["sqlite", "etcd"]
-    tls_san: tuple[Domain, ...] = Field(strict=False)
-    disable: dict[Component, Reason]
+    runs: Literal["server"] = Field(
+        description="The Pi itself is a server of the cluster: a control plane.", examples=["server"]
+    )
+    datastore: Literal["sqlite", "etcd"] = Field(
+        description="Database of the control plane. With etcd, further servers join the server of cluster.yaml.",
+        examples=["sqlite"],
+    )
+    tls_san: tuple[Domain, ...] = Field(
+        strict=False,
+        description="Further names of the server, for its certificate.",
+        examples=[["k3s.example.org"]],
+    )
+    disable: dict[Component, Reason] = Field(
+        description="Packaged components that stay away, each with the reason; false brings one back.",
+        examples=[{"traefik": "an ingress would run on an emulated worker", "servicelb": False}],
+    )
 
     @property
     def disabled(self) -> dict[str, str]:

@@ -45,6 +45,6 @@ def from_text(text: str) -> dict[str, str]:
 
 
 def root_digest(parts: Mapping[str, str]) -> str:
-    """What a token that names its cluster holds: the sha256 of the root's DER (k3s: pkg/clientaccess, hashCA)."""
+    """The digest in a token that names its cluster: the sha256 of the root's DER (k3s: pkg/clientaccess, hashCA)."""
     ((_, body),) = _BLOCK.findall(parts[f"{ROOT}.crt"])
     return hashlib.sha256(base64.b64decode(body)).hexdigest()

@@ -1,4 +1,4 @@
-"""pimu.lock: what was resolved, so that later builds fetch the same bytes. Written sorted, one package a line."""
+"""pimu.lock: resolved packages and files, so that later builds fetch the same. Written sorted, one package a line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from builder.errors import ConfigurationError
-from builder.model.values import Sha256
+from builder.model.values import Package, Sha256, Url
 
 Count = Annotated[int, Field(ge=0)]
 Time = Annotated[int, Field(ge=0, lt=1 << 33)]
 
-VERSION = 1
+DebVersion = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+~:-]*$")]
+DebArchitecture = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""deb-version(7), and the names of dpkg-architecture(1)."""
+UrlPath = Annotated[str, Field(pattern=r"^[!-~]+$")]
+
+VERSION = 2
+"""Version 1 had each request as a text with JSON in it."""
 REMEDY = "remove it; the next build writes it anew"
+
+
+def _as_text(request: object) -> object:
+    return request if isinstance(request, str) else canonical(request)
+
+
+Request = Annotated[str, BeforeValidator(_as_text)]
+"""A question to archives or publishers, in canonical JSON. In the lock's text it is an object."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,11 +38,11 @@ class Deb:
     """A .deb of an archive: `{archive}/{path}` is its URL, `size` bytes, `sha256` in hexadecimal. `epoch`: when the
     archive had it, in seconds; 0 where that is the resolution's time."""
 
-    name: str
-    version: str
-    architecture: str
-    archive: str
-    path: str
+    name: Package
+    version: DebVersion
+    architecture: DebArchitecture
+    archive: Url
+    path: UrlPath
     sha256: Sha256
     size: Count
     epoch: Time = 0
@@ -40,13 +54,15 @@ class Deb:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer to one `request` (canonical JSON). `epoch`: seconds, the newest Release file's date when all of it was
-    resolved; `essential`: the names to be extracted before dpkg can work in an empty tree."""
+    """The answer to one `request`. `epoch`: seconds, the newest Release file's date when all of it was
+    resolved; `essential`: the names to be extracted before dpkg can work in an empty tree; `removed`: the names of
+    installed packages that cannot be beside these, and go before they come."""
 
-    request: str
+    request: Request
     epoch: Time
     debs: tuple[Deb, ...]
     essential: tuple[str, ...] = ()
+    removed: tuple[Package, ...] = ()
 
     def followed_by(self, newer: Resolution) -> Resolution:
         """`newer`, as of this one's time: what it has not changed bears the same times in an image."""
@@ -62,8 +78,8 @@ class LockedImage:
     packed. `signed_by` is the fingerprint of the key whose signature was good, "" where the profile's own values were
     enough."""
 
-    request: str
-    url: str
+    request: Request
+    url: Url
     sha256: Sha256
     size: Count
     extracted_sha256: Sha256
@@ -75,8 +91,8 @@ class LockedImage:
 class LockedFile:
     """A published file as it was taken."""
 
-    request: str
-    url: str
+    request: Request
+    url: Url
     sha256: Sha256
     size: Count
 
@@ -101,11 +117,26 @@ class Lock:
         return replace(self, resolutions={**self.resolutions, name: resolution})
 
     def without(self, *names: str) -> Lock:
-        """Less what has these names: the next build asks for it anew."""
+        """The lock without the entries of these names: the next build asks for them anew."""
         return replace(
             self,
             resolutions={name: one for name, one in self.resolutions.items() if name not in names},
             images={name: one for name, one in self.images.items() if name not in names},
+            files={name: one for name, one in self.files.items() if name not in names},
+        )
+
+    def with_changes(self, old: Lock, new: Lock) -> Lock:
+        """This lock with what has changed from `old` to `new`, where it is as `old` is: who has locked something else
+        meanwhile knows better. Versions of tools are added up."""
+        tools = {
+            name: tuple(sorted({*self.tools.get(name, ()), *new.tools.get(name, ())}))
+            for name in {**self.tools, **new.tools}
+        }
+        return Lock(
+            _rebased(self.resolutions, old.resolutions, new.resolutions),
+            _rebased(self.images, old.images, new.images),
+            tools,
+            _rebased(self.files, old.files, new.files),
         )
 
     def get_image(self, name: str, request: str) -> LockedImage | None:
@@ -121,7 +152,7 @@ class Lock:
         return replace(self, files={**self.files, name: file})
 
     def strangers(self, tools: Mapping[str, str]) -> dict[str, str]:
-        """Of programs and their versions those that are locked with other versions only."""
+        """The programs, with their versions, that are locked with other versions only."""
         return {name: version for name, version in tools.items() if version not in self.tools.get(name, (version,))}
 
     def with_tools(self, tools: Mapping[str, str]) -> Lock:
@@ -129,12 +160,19 @@ class Lock:
         return replace(self, tools={**self.tools, **added})
 
 
+def _rebased(here: Mapping[str, Locked], old: Mapping[str, Locked], new: Mapping[str, Locked]) -> dict[str, Locked]:
+    ours = {name for name in {**here, **old, **new} if here.get(name) == old.get(name)}
+    return {name: one for name, one in here.items() if name not in ours} | {
+        name: one for name, one in new.items() if name in ours
+    }
+
+
 def _answer(found: Locked | None, request: str) -> Locked | None:
     return found if found is not None and found.request == request else None
 
 
 def canonical(value: object) -> str:
-    """JSON with one spelling per value: what cache keys and the lock compare."""
+    """JSON with one spelling per value: cache keys and the lock are compared by it."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -147,11 +185,12 @@ def as_data(locked: Resolution | LockedImage | LockedFile) -> dict[str, Any]:
     """Plain data, in the words of the lock's text."""
     if not isinstance(locked, Resolution):
         return asdict(locked)
-    return {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
+    data = {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
+    return data if locked.removed else {key: value for key, value in data.items() if key != "removed"}
 
 
 def of_data(data: Mapping[str, Any], where: str) -> Resolution | LockedImage | LockedFile:
-    """What `as_data` made the data of. Raises ConfigurationError, at `where`."""
+    """The inverse of `as_data`. Raises ConfigurationError, at `where`, for other data."""
     kind: type[Resolution] | type[LockedImage] | type[LockedFile]
     kind = Resolution if "debs" in data else LockedImage if "extracted_sha256" in data else LockedFile
     try:
@@ -170,26 +209,46 @@ def to_text(lock: Lock) -> str:
         debs = ",\n".join(f"        {canonical(deb_data(deb))}" for deb in sorted(resolution.debs))
         parts.append(
             f"    {json.dumps(name)}: {{\n"
-            f'      "request": {json.dumps(resolution.request)},\n'
+            f'      "request": {_indented(_object(resolution.request), 6)},\n'
             f'      "epoch": {resolution.epoch},\n'
             f'      "essential": {json.dumps(sorted(resolution.essential))},\n'
-            f'      "debs": [\n{debs}\n      ]\n    }}'
+            + (f'      "removed": {json.dumps(sorted(resolution.removed))},\n' if resolution.removed else "")
+            + f'      "debs": [\n{debs}\n      ]\n    }}'
         )
     images = ",\n".join(
-        f"    {json.dumps(name)}: {json.dumps(asdict(lock.images[name]), indent=6, sort_keys=True)[:-1]}    }}"
-        for name in sorted(lock.images)
+        f"    {json.dumps(name)}: {_indented(_with_object(lock.images[name]), 4)}" for name in sorted(lock.images)
     )
-    files = ",\n".join(f"    {json.dumps(name)}: {canonical(asdict(lock.files[name]))}" for name in sorted(lock.files))
+    files = ",\n".join(
+        f"    {json.dumps(name)}: {canonical(_with_object(lock.files[name]))}" for name in sorted(lock.files)
+    )
     tools = ",\n".join(f"    {json.dumps(name)}: {json.dumps(sorted(lock.tools[name]))}" for name in sorted(lock.tools))
     rooms = {"tools": tools, "files": files, "images": images, "resolutions": ",\n".join(parts)}
     body = ",\n".join(f'  "{room}": {{\n{text}\n  }}' for room, text in rooms.items())
     return f'{{\n  "version": {VERSION},\n{body}\n}}\n'
 
 
+def _indented(data: object, columns: int) -> str:
+    """JSON whose lines after the first are indented by so many columns."""
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False).replace("\n", "\n" + " " * columns)
+
+
+def _with_object(locked: LockedImage | LockedFile) -> dict[str, Any]:
+    return {**asdict(locked), "request": _object(locked.request)}
+
+
+def _object(request: str) -> object:
+    """As an object where it is one in canonical JSON: only then it comes back as the same text."""
+    try:
+        data = json.loads(request)
+    except ValueError:
+        return request
+    return data if isinstance(data, dict) and canonical(data) == request else request
+
+
 class _Text(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1]
+    version: Literal[1, 2]
     resolutions: dict[str, Resolution]
     images: dict[str, LockedImage] = {}
     tools: dict[str, tuple[str, ...]] = {}

@@ -11,27 +11,31 @@ from pydantic import ConfigDict
 
 from builder.errors import ConfigurationError
 
-SecretKind = Literal["password-hash", "k3s-token", "k3s-ca"]
+SecretKind = Literal["password-hash", "k3s-token", "k3s-ca", "node-passwords"]
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is to be read at the last moment: `env:NAME`, `file:PATH` or `prompt`. Never the secret itself.
+    """A reference to a secret, which is read at the last moment: `env:NAME`, `file:PATH` or `prompt`. Never the secret
+    itself.
 
     With a `purpose`, what is wanted is another secret that follows from it, the same at every build: of a cluster's
-    certificate authorities, a part. A token with the reference of a `ca` is for the cluster of that root alone.
+    certificate authorities, a part; of a token, its `password` alone. A token with the reference of a `ca` is for the
+    cluster of that root alone; `user` says whom a token admits, and "" leaves it open.
     """
 
     reference: str
     kind: SecretKind = "password-hash"
     purpose: str = ""
     ca: str = ""
+    user: Literal["", "node", "server"] = ""
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     def describe(self) -> str:
         """The places, and what for."""
         purpose = f" for {self.purpose}" if self.purpose else ""
-        return f"{self.reference}{purpose}{f' with the hash of {self.ca}' if self.ca else ''}"
+        pinned = f" with the hash of {self.ca}" if self.ca and not self.purpose else ""
+        return f"{self.reference}{purpose}{pinned}"
 
 
 Resolve = Callable[[SecretRef], str]
@@ -131,7 +135,8 @@ class KernelWords:
     remove: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        gone = f" without {' '.join(self.remove)}" if self.remove else ""
+        others = [pattern for pattern in self.remove if pattern not in map(re.escape, self.add)]
+        gone = f" without {' '.join(others)}" if others else ""
         return f"kernel words {' '.join(self.add)}{gone}"
 
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:

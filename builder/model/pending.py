@@ -1,39 +1,84 @@
-"""What an image without secrets lacks: where each secret goes, for whoever puts it onto the disk.
+"""The secrets that an image lacks, and the place of each on the disk.
 
-It is all in the manifest, so that the disk of a downloaded image can be filled where no profiles are.
+It is all in the manifest, so that the disk of a downloaded image can be filled where no profiles are. Such a manifest
+is a stranger's: it may ask for secrets at the places where this project puts some, and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from builder.model.edits import PatchText, WriteSecret
+from builder import limits
+from builder.model.edits import SECRET_MODE, PatchText, WriteSecret
+from builder.model.image_path import ImagePath
+from builder.model.k3s_ca import PLACED
+from builder.model.outside import FatName, Mode, Owner, Words
 from builder.model.patches import Record, SecretRef
+from builder.model.values import of_form
+
+_FILES = ("/etc/rancher/", "/etc/pimu/", "/var/lib/rancher/", "/var/lib/pimu/")
+_SEEDS = ("/usr/share/pimu/", "/var/lib/pimu/")
+_PUBLIC = 0o644
+"""A certificate is a part of a cluster's authorities, and may be read by all."""
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Asked(_Value):
-    """`feature` asked for it, `origin` is the file of the project that set the value."""
+def _below(folders: tuple[str, ...]) -> AfterValidator:
+    def check(path: str) -> str:
+        if not path.startswith(folders):
+            raise ValueError("is no place where a secret belongs")
+        return path
 
-    feature: str
-    origin: str
+    return AfterValidator(check)
+
+
+def _is_slot(secret: SecretRef) -> SecretRef:
+    texts = (secret.reference, secret.purpose, secret.ca)
+    if not secret.reference or any(len(text) > limits.SLOT or not text.isprintable() for text in texts):
+        raise ValueError(f"names a secret by no printable text of at most {limits.SLOT} characters")
+    if secret.kind == "k3s-ca" and secret.purpose not in PLACED:
+        raise ValueError("asks for no part of a cluster's certificate authorities")
+    return secret
+
+
+Slot = Annotated[SecretRef, AfterValidator(_is_slot)]
+"""A secret that a person gives. In a manifest a reference is only the slot's name, and is never looked up."""
+RecordField = Annotated[str, of_form(r"[A-Za-z0-9._-]{0,64}", "is no field of shadow(5)")]
+
+
+class _Asked(_Value):
+    """`feature` asked for it, `origin` is the file of the project that set the value. `target` names the place."""
+
+    feature: Words
+    origin: Words
 
 
 class PendingFile(_Asked):
     """A file of the root volume that is the secret and a newline."""
 
     place: Literal["file"] = "file"
-    path: str
-    mode: int
-    uid: int
-    gid: int
-    secret: SecretRef
+    path: Annotated[ImagePath, _below(_FILES)]
+    mode: Mode
+    uid: Owner
+    gid: Owner
+    secret: Slot
+
+    @model_validator(mode="after")
+    def _is_for_its_owner(self) -> Self:
+        is_public = self.secret.kind == "k3s-ca" and self.secret.purpose.endswith(".crt")
+        if self.mode & ~(_PUBLIC if is_public else SECRET_MODE):
+            raise ValueError(f"has the mode {self.mode:04o}, which opens the secret to others")
+        return self
+
+    @property
+    def target(self) -> str:
+        return self.path
 
     def edit(self) -> WriteSecret:
         return WriteSecret(
@@ -56,8 +101,20 @@ class PendingRecord(_Asked):
     """One line of a colon-separated database of the root volume, by its first field."""
 
     place: Literal["record"] = "record"
-    path: str
-    fields: tuple[str | SecretRef, ...]
+    path: Annotated[str, of_form("/etc/shadow", "is no place where a password belongs")]
+    fields: Annotated[tuple[RecordField | Slot, ...], Field(min_length=9, max_length=9)]
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        """shadow(5): the second field is the password, and no other one is a secret."""
+        secrets = [number for number, field in enumerate(self.fields) if isinstance(field, SecretRef)]
+        if secrets != [1] or not self.fields[0]:
+            raise ValueError("is no line of shadow(5) with a secret as its password")
+        return self
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}:{self.fields[0]}"
 
     def edit(self) -> PatchText:
         return PatchText(
@@ -77,9 +134,13 @@ class PendingSeed(_Asked):
     """A file of the guest's seed that is the secret and a newline. `path` is the seed's, on the root volume."""
 
     place: Literal["seed"] = "seed"
-    path: str
-    name: str
-    secret: SecretRef
+    path: Annotated[ImagePath, _below(_SEEDS)]
+    name: FatName
+    secret: Slot
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}:{self.name}"
 
     def secrets(self) -> Iterable[SecretRef]:
         return [self.secret]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.model.edits import Edit
+from builder.model.identities import Identities
 from builder.model.identity import Identity, derived_uuid
 from builder.model.patches import Resolve, SecretRef
 from builder.model.pending import Pending
@@ -72,6 +73,7 @@ class Note:
 class Plan:
     """`base_edits` are made before the base's packages are configured too, for its initrd is made of them.
 
+    `identities` is for the packages' layers: its files get into the image where a package has made an identity.
     `pending` are the secrets that the image is to lack.
     """
 
@@ -82,6 +84,7 @@ class Plan:
     identity: Identity
     layout: Layout
     base_edits: tuple[Edit, ...]
+    identities: Identities
     packages: tuple[str, ...]
     packages_origin: str
     edits: tuple[Edit, ...]

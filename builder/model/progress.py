@@ -1,4 +1,4 @@
-"""What a long step tells while it works. The terminal's implementation is in the CLI; this one says nothing."""
+"""Reports of a long step while it works. The terminal's implementation is in the CLI; this one says nothing."""
 
 from __future__ import annotations
 

@@ -1,101 +1,207 @@
-"""What profiles/ may say, as one strict schema. Unknown keys, wrong types and impossible values are refused."""
+"""The strict schema of profiles/. Unknown keys, wrong types and impossible values are refused."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from builder.model.hardware import Overclock, Pi, Swap, Trim
+from builder.model.bridge import Bridge
+from builder.model.cluster import User
+from builder.model.guest_machine import GuestMachine
 from builder.model.k3s import K3sAgent, K3sCluster, K3sNode, K3sServer
 from builder.model.sources import CloudImageSource, ImageSource, InstallerSource, PackagesSource
 from builder.model.strict import Strict
-from builder.model.values import (
-    GIB,
-    MIB,
-    Domain,
-    Hostname,
-    Ipv4,
-    Ipv4Interface,
-    Locale,
-    Mac,
-    Package,
-    SecretReference,
-    Size,
-    Timezone,
-    Version,
-    check_port,
-    entry_for,
-)
+from builder.model.values import Domain, Hostname, Locale, Origin, Size, Timezone, Version, entry_for
 
 
 class BootVolume(Strict):
-    start: Size
-    size: Size
-    label: str
-    mount: Literal["/boot", "/boot/firmware"]
-    sectors_per_cluster: Literal[1, 2, 4, 8]
+    start: Size = Field(description="Place on the disk at which the partition begins.", examples=["8MiB"])
+    size: Size = Field(description="Size of the partition.", examples=["512MiB"])
+    label: str = Field(description="Label of the FAT filesystem.", examples=["bootfs"])
+    mount: Literal["/boot", "/boot/firmware"] = Field(
+        description="Folder in which the Pi mounts it.", examples=["/boot/firmware"]
+    )
+    sectors_per_cluster: Literal[1, 2, 4, 8] = Field(
+        description="Sectors of 512 bytes in each cluster of the FAT.", examples=[1]
+    )
 
 
 class RootVolume(Strict):
-    start: Size
-    label: str
-    margin: Size
-    features: str
-    mount_options: str
+    start: Size = Field(description="Place on the disk at which the partition begins.", examples=["520MiB"])
+    label: str = Field(description="Label of the ext4 filesystem.", examples=["rootfs"])
+    margin: Size = Field(
+        description="Free room in the image, for the writes of the first boot before the filesystem has grown.",
+        examples=["256MiB"],
+    )
+    features: str = Field(
+        description="Features of ext4, as mke2fs -O takes them.", examples=["metadata_csum,64bit", "^64bit,^huge_file"]
+    )
+    mount_options: str = Field(description="Options with which /etc/fstab mounts it.", examples=["defaults,noatime"])
 
 
 class Base(Strict):
-    summary: str
-    suite: str
-    architecture: Literal["arm64"]
-    source: PackagesSource | ImageSource = Field(discriminator="kind")
-    boot: BootVolume
-    root: RootVolume
-    network: Literal["networkmanager", "networkd", "dhcpcd"]
-    swap_manager: Literal["none", "dphys-swapfile", "rpi-swap"]
-    growth: Literal["none", "firstboot-init", "resize-word"]
-    first_user: Literal["none", "pi"]
-    firmware: Literal["raspi-firmware", "static"]
-    qemu: str = Field(pattern=r"^\d+\.\d+$")
-    machine_id: Literal["empty", "uninitialized"]
-    cloud_init: bool
-    mask: tuple[str, ...] = Field(strict=False)
-    groups: tuple[str, ...] = Field(strict=False)
+    summary: str = Field(description="The system in a few words.", examples=["Debian 13 trixie arm64"])
+    suite: str = Field(description="The suite of Debian on which the system is built.", examples=["trixie"])
+    architecture: Literal["arm64"] = Field(description="Architecture, as Debian names it.", examples=["arm64"])
+    source: PackagesSource | ImageSource = Field(
+        discriminator="kind",
+        description="The origin of the system: Debian's packages, or an image that somebody publishes.",
+        examples=[
+            {
+                "kind": "packages",
+                "apt": [
+                    {
+                        "uri": "http://deb.debian.org/debian",
+                        "suites": ["trixie", "trixie-updates"],
+                        "components": ["main", "non-free-firmware"],
+                        "keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+                    }
+                ],
+                "packages": ["linux-image-arm64", "raspi-firmware"],
+            }
+        ],
+    )
+    boot: BootVolume = Field(
+        description="The boot volume: the FAT partition from which the firmware reads.",
+        examples=[
+            {"start": "8MiB", "size": "512MiB", "label": "bootfs", "mount": "/boot/firmware", "sectors_per_cluster": 1}
+        ],
+    )
+    root: RootVolume = Field(
+        description="The root volume: the ext4 partition of the system. The first boot grows it.",
+        examples=[
+            {
+                "start": "520MiB",
+                "label": "rootfs",
+                "margin": "256MiB",
+                "features": "metadata_csum,64bit",
+                "mount_options": "defaults,noatime",
+            }
+        ],
+    )
+    network: Literal["networkmanager", "networkd", "dhcpcd"] = Field(
+        description="The program that configures the network.", examples=["networkmanager"]
+    )
+    swap_manager: Literal["none", "dphys-swapfile", "rpi-swap"] = Field(
+        description="The base's own program that makes swap. The build switches it off.", examples=["none"]
+    )
+    growth: Literal["none", "firstboot-init", "resize-word"] = Field(
+        description="The base's own way to grow the root volume. The build switches it off.", examples=["resize-word"]
+    )
+    first_user: Literal["none", "pi"] = Field(
+        description="The account that the base brings along. The build replaces it.", examples=["none"]
+    )
+    firmware: Literal["raspi-firmware", "static"] = Field(
+        description="The writer of config.txt and cmdline.txt: hooks of the package raspi-firmware, or nobody.",
+        examples=["raspi-firmware"],
+    )
+    qemu: str = Field(
+        pattern=r"^\d+\.\d+$", description="Version of the suite's QEMU, which runs the guest.", examples=["10.0"]
+    )
+    machine_id: Literal["empty", "uninitialized"] = Field(
+        description="Content of the base's /etc/machine-id. "
+        "With uninitialized systemd applies presets at the first boot.",
+        examples=["empty"],
+    )
+    cloud_init: bool = Field(
+        description="Whether the base has cloud-init. The build switches it off.", examples=[False]
+    )
+    mask: tuple[str, ...] = Field(
+        strict=False,
+        description="Units of systemd that never start, beside those that a feature replaces.",
+        examples=[["rpi-eeprom-update.service"]],
+    )
+    groups: tuple[str, ...] = Field(
+        strict=False,
+        description="Groups of the account on the Pi. A group that the base does not have is left out.",
+        examples=[["sudo", "video", "netdev"]],
+    )
+    security_origins: tuple[Origin, ...] = Field(
+        default=(),
+        strict=False,
+        description="Archives of security updates, as unattended-upgrades matches them, for `updates: security`.",
+        examples=[["origin=Debian,codename=trixie-security,label=Debian-Security"]],
+    )
 
 
 class AnswerDialect(Strict):
-    """How the setup-alpine of an Alpine release is answered, where releases differ: the words that it hands to each of
-    its helpers, and the variable of root's ssh keys. `timezone` stands before the zone. Without `user` there is no
-    helper that would ask for one."""
+    """Answers for the setup-alpine of an Alpine release, where releases differ."""
 
-    keymap: str
-    timezone: Literal["", "-z"] = ""
-    user: str | None = None
-    sshd: str
-    ntp: str
-    root_key: Literal["SSH_KEY", "ROOTSSHKEY"]
+    keymap: str = Field(description="Words for setup-keymap.", examples=["us us", "none"])
+    timezone: Literal["", "-z"] = Field(
+        default="", description="Word for setup-timezone that stands before the zone.", examples=["-z"]
+    )
+    user: str | None = Field(
+        default=None,
+        description="Words for setup-user. Without the key the release has no helper that asks for an account.",
+        examples=["none", "-h"],
+    )
+    sshd: str = Field(description="Words for setup-sshd.", examples=["openssh", "-c openssh"])
+    ntp: str = Field(description="Words for setup-ntp.", examples=["none", "-c none"])
+    root_key: Literal["SSH_KEY", "ROOTSSHKEY"] = Field(
+        description="Variable from which the release reads root's ssh keys.", examples=["ROOTSSHKEY"]
+    )
 
 
 class Guest(Strict):
-    """An x86_64 system disk without identity. `release` is the system's, as its publisher writes it."""
+    """An x86_64 system disk without identity."""
 
-    summary: str
-    architecture: Literal["amd64"]
-    release: str
-    source: PackagesSource | InstallerSource | CloudImageSource = Field(discriminator="kind")
-    overlays: tuple[str, ...] = Field(strict=False)
-    """Folders of overlays/guests/ that are laid over the system."""
-    disk: Size
-    machine: str
-    kernel_words: str | None = None
-    """For a kernel that QEMU loads itself; None for a disk that boots by BIOS."""
-    cpu: dict[Version, str]
-    """`-cpu` by QEMU version: the value of the highest key that is <= the QEMU that runs it."""
-    answers: dict[Version, AnswerDialect] | None = None
-    """For setup-alpine, by Alpine release, as `cpu` by QEMU version."""
+    summary: str = Field(description="The system in a few words.", examples=["Alpine Linux 3.22 x86_64"])
+    architecture: Literal["amd64"] = Field(description="Architecture, as Debian names it.", examples=["amd64"])
+    release: str = Field(
+        description="Release of the system, as its publisher writes it.", examples=["3.22.6", "trixie"]
+    )
+    source: PackagesSource | InstallerSource | CloudImageSource = Field(
+        discriminator="kind",
+        description="The origin of the system: Debian's packages, an installer's ISO, or a cloud image.",
+        examples=[
+            {
+                "kind": "cloud-image",
+                "urls": ["https://dl-cdn.alpinelinux.org/alpine/v3.22/releases/cloud/NAME.qcow2"],
+                "unconfirmed": True,
+                "checksum": ".sha512",
+                "signature": ".asc",
+                "signer": {
+                    "fingerprint": "0482D84022F52DF1C4E7CD43293ACD0907D9495A",
+                    "key": "https://alpinelinux.org/keys/ncopa.asc",
+                },
+                "flavor": "virt",
+            }
+        ],
+    )
+    overlays: tuple[str, ...] = Field(
+        strict=False,
+        description="Folders of overlays/guests/ whose files are laid over the system.",
+        examples=[["seed", "debian"]],
+    )
+    disk: Size = Field(
+        description="Size of the guest's virtual disk. Its file starts small and grows.", examples=["128GiB"]
+    )
+    machine: str = Field(description="QEMU's machine, as its -machine takes it.", examples=["q35"])
+    kernel_words: str | None = Field(
+        default=None,
+        description="Command line of a kernel that QEMU loads itself. Without the key the disk boots by BIOS.",
+        examples=["root=LABEL=guest ro console=ttyS0,115200"],
+    )
+    cpu: dict[Version, str] = Field(
+        description="QEMU's -cpu by version of QEMU. The highest version that is not newer than the QEMU counts.",
+        examples=[{"5.2": "Nehalem,-cx16", "8.1": "Nehalem"}],
+    )
+    answers: dict[Version, AnswerDialect] | None = Field(
+        default=None,
+        description="Answers for setup-alpine by release of Alpine. The highest release that is not newer counts.",
+        examples=[
+            {"3.17": {"keymap": "none", "user": "none", "sshd": "openssh", "ntp": "none", "root_key": "ROOTSSHKEY"}}
+        ],
+    )
+    user_data: tuple[Literal["bootcmd", "packages", "runcmd", "write_files"], ...] = Field(
+        default=(),
+        strict=False,
+        description="Keys of cloud-init/user-data that the guest obeys, beside those of its name and accounts.",
+        examples=[["bootcmd", "packages", "runcmd", "write_files"]],
+    )
 
     def cpu_for(self, qemu: str) -> str | None:
         """The CPU model for a QEMU of this version; None when all that are known are for newer ones."""
@@ -123,83 +229,51 @@ class Guest(Strict):
         return answers
 
 
-class StaticAddress(Strict):
-    address: Ipv4Interface
-    gateway: Ipv4
-    dns: tuple[Ipv4, ...] = Field(strict=False)
-
-    @model_validator(mode="after")
-    def _reachable(self) -> StaticAddress:
-        interface, gateway = ipaddress.IPv4Interface(self.address), ipaddress.IPv4Address(self.gateway)
-        network = interface.network
-        if gateway not in network:
-            raise ValueError(f"gateway {self.gateway} is not in the network of {self.address}")
-        if interface.ip == gateway:
-            raise ValueError(f"{self.address} is the gateway's own address")
-        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
-            raise ValueError(f"{self.address} is the address of a network, not of a machine")
-        return self
-
-
-class Bridge(Strict):
-    port: Annotated[str, BeforeValidator(check_port)]
-    mac: Literal["derived", "inherit"] | Mac
-    ipv4: Literal["dhcp"] | StaticAddress
-
-
-class GuestMachine(Strict):
-    """How the role runs its guest. `memory` is `auto` or a size."""
-
-    memory: Literal["auto"] | Annotated[Size, Field(ge=256 * MIB)]
-    cpus: int = Field(ge=1, le=4)
-    tb_size: Size = Field(ge=32 * MIB)
-    stop_timeout: int = Field(ge=10, le=3600, description="seconds to wait for a clean power-down")
-    mac: Literal["derived"] | Mac
-
-
-class User(Strict):
-    name: str = Field(pattern=r"^[a-z_][a-z0-9_-]{0,30}$")
-    ssh_keys: tuple[str, ...] = Field(strict=False)
-    password: SecretReference | None = Field(default=None, description="of a crypt(5) hash")
-
-
-class Cluster(Strict):
-    """What all nodes share. `base` and `role` hold unless a node's file or the command line says otherwise."""
-
-    name: Hostname
-    domain: Domain
-    timezone: Timezone
-    locale: Locale
-    base: str
-    role: str | None = None
-    user: User
-    k3s: K3sCluster | None = None
-
-
 class NodeSettings(Strict):
-    """A node, resolved: base < role < node merged as mappings, with the cluster's values."""
+    """A node, resolved: base < role < node merged as mappings, with the cluster's values.
+
+    These are the keys that rooms below features/ read too. Every other key is one feature's own, and is declared in its
+    folder; builder.features.NODE_SETTINGS has all of them.
+    """
 
     name: Hostname
-    hostname: Hostname
+    hostname: Hostname = Field(
+        description="Host name of the Pi. Without the key it is the node's name.", examples=["node-003"]
+    )
     cluster: Hostname
     domain: Domain
     timezone: Timezone
     locale: Locale
-    role: str
-    base: str
-    guest: str
-    pi: Pi | None = Field(default=None, description="the model; unknown, its memory is not reckoned with")
-    ssd: Size | None = Field(default=None, ge=4 * GIB, description="as it is sold; unknown, likewise")
+    role: str = Field(
+        description="A file in profiles/roles/. Without the key the command line or cluster.yaml says which.",
+        examples=["worker"],
+    )
+    base: str = Field(
+        description="A file in profiles/bases/. Without the key the command line or cluster.yaml says which.",
+        examples=["debian-trixie"],
+    )
+    guest: str = Field(
+        description="The guest: a file in profiles/guests/, default for the guest that the base names, or none.",
+        examples=["default", "alpine-cloud", "none"],
+    )
     user: User
     k3s_cluster: K3sCluster | None = None
-    k3s: K3sNode | None = None
-    packages: dict[Package, bool]
-    overclock: Overclock | None
-    swap: Swap | None
-    trim: Trim
-    bridge: Bridge
-    machine: GuestMachine | None
-    guest_hostname: Hostname
+    k3s: K3sNode | None = Field(
+        default=None,
+        description="Part of the node in the k3s cluster of cluster.yaml; null keeps it out of the cluster.",
+        examples=[{"runs": "agent", "labels": {"pimu.io/emulated": "true"}, "taints": []}, None],
+    )
+    bridge: Bridge = Field(
+        description="The bridge br0, which puts the Pi and its guest on one wire.",
+        examples=[{"port": "eth0", "mac": "derived", "ipv4": "dhcp"}],
+    )
+    machine: GuestMachine | None = Field(
+        description="The virtual machine of the guest; null where there is no guest.",
+        examples=[{"memory": "auto", "cpus": 3, "tb_size": "256MiB", "stop_timeout": 300, "mac": "derived"}, None],
+    )
+    guest_hostname: Hostname = Field(
+        description="Host name of the guest. Without the key node-003 has k3s-003.", examples=["k3s-003"]
+    )
 
     @field_validator("machine")
     @classmethod

@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
+from packaging.version import parse
 from pydantic import BeforeValidator, Field
+
+from builder.limits import GIB, KIB, MIB
 
 Entry = TypeVar("Entry")
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "K": KIB, "KiB": KIB, "M": MIB, "MiB": MIB, "G": GIB, "GiB": GIB, "T": 1024**4, "TiB": 1024**4}
 _UNITS |= {"MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 """As coreutils has them; disks are sold by the thousand."""
@@ -33,15 +35,10 @@ def parse_size(value: object) -> object:
     return value
 
 
-def as_numbers(version: str) -> tuple[int, ...]:
-    """`8.1` as numbers, which compare as versions do."""
-    return tuple(int(part) for part in version.split("."))
-
-
 def entry_for(version: str, table: Mapping[str, Entry]) -> Entry | None:
-    """Of a table by version the entry of the highest key that is not newer; None when all are."""
-    usable = [key for key in table if as_numbers(key) <= as_numbers(version)]
-    return table[max(usable, key=as_numbers)] if usable else None
+    """The entry of the highest version in a table that is not newer than `version`; None when all are newer."""
+    usable = [key for key in table if parse(key) <= parse(version)]
+    return table[max(usable, key=parse)] if usable else None
 
 
 def check_mac(value: object) -> object:
@@ -59,17 +56,55 @@ def check_mac(value: object) -> object:
 
 
 def check_interface(value: object) -> object:
-    if isinstance(value, str):
-        ipaddress.IPv4Interface(value)
-        if "/" not in value:
-            raise ValueError("needs its prefix length, such as 192.168.1.13/24")
-    return value
+    """An address with its prefix length, as NetworkManager, networkd and dhcpcd read it. A netmask becomes one."""
+    if not isinstance(value, str):
+        return value
+    address, slash, length = value.partition("/")
+    _check_machine(address)
+    if ipaddress.IPv4Address(address).is_loopback:
+        raise ValueError(f"{address} is this machine itself to every machine")
+    if not slash:
+        raise ValueError("needs its prefix length, such as 192.168.1.13/24")
+    prefix = _prefix(length)
+    if not 1 <= prefix <= 31:
+        raise ValueError(f"has the prefix length {prefix}, which leaves room for no gateway; write 1 to 31, mostly 24")
+    return f"{address}/{prefix}"
+
+
+def _prefix(length: str) -> int:
+    if re.fullmatch(r"0|[1-9]\d?", length):
+        return int(length)
+    try:
+        mask = int(ipaddress.IPv4Address(length))
+    except ValueError as error:
+        raise ValueError(f"has {length!r} for a prefix length; write for example /24") from error
+    prefix = f"{mask:032b}0".index("0")
+    if mask != (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF:
+        raise ValueError(f"has {length} for a netmask, which is none; write its prefix length, for example /24")
+    return prefix
 
 
 def check_ipv4(value: object) -> object:
     if isinstance(value, str):
-        ipaddress.IPv4Address(value)
+        _check_machine(value)
     return value
+
+
+def _check_machine(text: str) -> None:
+    """The address of one machine, in the one form that all readers take alike: `010` is eight to some of them."""
+    if ":" in text:
+        raise ValueError(f"{text} is an IPv6 address, and an IPv4 address is wanted here")
+    if "/" in text:
+        raise ValueError(f"{text} has a prefix length, and an address alone is wanted here")
+    if text != text.strip():
+        raise ValueError("has a blank before or behind it")
+    address = ipaddress.IPv4Address(text)
+    if address.is_multicast or address.is_unspecified or address in _NOWHERE:
+        raise ValueError(f"{text} is not the address of a machine in a network")
+
+
+_NOWHERE = ipaddress.IPv4Network("240.0.0.0/4")
+"""RFC 1112, section 4: reserved; 255.255.255.255 is everybody."""
 
 
 _SHORTHANDS = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
@@ -103,7 +138,8 @@ Mac = Annotated[str, BeforeValidator(check_mac)]
 Ipv4 = Annotated[str, BeforeValidator(check_ipv4)]
 Ipv4Interface = Annotated[str, BeforeValidator(check_interface)]
 Hostname = Annotated[str, Field(pattern=rf"^{LABEL}$")]
-Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$")]
+Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$", max_length=189)]
+"""With a host name of 63 letters and a dot before it, a name of 253 (RFC 1035, section 2.3.4)."""
 Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
 Calendar = Annotated[
@@ -112,9 +148,13 @@ Calendar = Annotated[
 ]
 """In the forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Origin = Annotated[
+    str, of_form(r'[a-z]+=[^"\n=,;]+(,[a-z]+=[^"\n=,;]+)*', "is not of the form origin=Debian,label=Debian-Security")
+]
+"""A line of Unattended-Upgrade::Origins-Pattern (README of unattended-upgrades)."""
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+Url = Annotated[str, of_form(r"https?://[!-~]+", "is not a URL of http or https, in printable ASCII without blanks")]
 ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 PublicKey = Annotated[
     str, of_form(rf"https?://\S+|{ARMOR}(?s:.*)", "is no OpenPGP public key: a URL, or file:PATH of one in armor")

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 from builder.features import FEATURES
 from builder.features.context import Context
+from builder.features.feature import Wish
+from builder.features.firmware import FirmwareText, firmware_edits
+from builder.features.identities import identities
 from builder.features.packages import packages
 from builder.model.edits import Edit
 from builder.model.identity import derived_uuid, identity_of
@@ -14,11 +17,13 @@ from builder.model.overlays import OverlayFile
 from builder.model.plan import Layout, Note, Plan
 from builder.model.settings import Base, NodeSettings
 from builder.plan.guest_disk import guest_disk
-from builder.plan.order import in_order
+from builder.plan.line_ends import line_ends
+from builder.plan.order import in_order, refuse_lost
 from builder.plan.own_files import own_files
 from builder.plan.seed import seed_files
 from builder.plan.show import as_data, to_json, to_lines
 from builder.profile import Resolved
+from builder.template.strict import Render
 
 __all__ = ["as_data", "layout_of", "make_plan", "to_json", "to_lines"]
 
@@ -28,9 +33,12 @@ def make_plan(
     overlays: Mapping[str, tuple[OverlayFile, ...]],
     seed: Iterable[OverlayFile],
     answers: OverlayFile | None = None,
+    *,
+    render: Render,
 ) -> Plan:
     """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/ for the guest's seed,
-    `answers` that for its installer.
+    `answers` that for its installer. `render` fills in templates; builder.host.rendering bounds
+    those of a project.
 
     ConfigurationError for anything in them that cannot be built, with the file that says it.
     """
@@ -43,21 +51,33 @@ def make_plan(
         identity=identity_of(settings),
         origins=resolved.origins,
         overlays=overlays,
+        render=render,
     )
     wishes = list(_wishes(context))
+    base_edits = tuple(own_files(replace(context, feature="base"), f"bases/{settings.base}"))
+    texts = firmware_edits((wish for wish in wishes if isinstance(wish, FirmwareText)), resolved.base)
+    # The owner of config.txt comes first: a role that writes the file whole is refused, not patched.
+    edits = in_order((*texts, *(wish for wish in wishes if isinstance(wish, Edit))), resolved.base)
+    refuse_lost(base_edits, edits)
+    disk = guest_disk(context, answers)
+    of_guest = (*disk.installer, *disk.edits) if disk is not None else ()
     return Plan(
         settings=settings,
         base=resolved.base,
         guest=resolved.guest,
-        guest_disk=guest_disk(context, answers),
+        guest_disk=disk,
         identity=context.identity,
         layout=layout_of(settings, resolved.base),
-        base_edits=tuple(own_files(replace(context, feature="base"), f"bases/{settings.base}")),
+        base_edits=base_edits,
+        identities=identities(replace(context, feature="identities")),
         packages=packages(context),
         packages_origin=resolved.origins.of("packages"),
-        edits=in_order((wish for wish in wishes if isinstance(wish, Edit)), resolved.base),
+        edits=edits,
         seed=tuple(seed_files(context, seed)),
-        notes=tuple(wish for wish in wishes if isinstance(wish, Note)),
+        notes=(
+            *(wish for wish in wishes if isinstance(wish, Note)),
+            *line_ends((*base_edits, *edits, *of_guest)),
+        ),
     )
 
 
@@ -82,7 +102,6 @@ def layout_of(settings: NodeSettings, base: Base) -> Layout:
     )
 
 
-def _wishes(context: Context) -> Iterator[Edit | Note]:
+def _wishes(context: Context) -> Iterator[Wish]:
     for feature in FEATURES:
-        name = feature.__module__.rpartition(".")[2].replace("_", "-")
-        yield from feature(replace(context, feature=name))
+        yield from feature.edits(replace(context, feature=feature.name))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from builder.features.variables import plain
 from builder.model.overlays import OverlayFile
 from builder.model.settings import Guest
 from builder.model.sources import InstallerSource
-from builder.templates import render
+from builder.template.strict import Render
 
 DISK = "/dev/vda"
 """The guest's disk as its installer sees it: the first of virtio."""
@@ -20,6 +21,7 @@ def answers(
     hostname: str,
     ssh_keys: Sequence[str],
     timezone: str,
+    render: Render,
     disk: str = DISK,
 ) -> bytes:
     """The file for a guest with a table of dialects. `ssh_keys` are root's, lines of authorized_keys(5).
@@ -36,4 +38,7 @@ def answers(
         "mirror": guest.source.mirror,
         "answers": guest.answer_dialect,
     }
-    return render(template.text, template.origin, variables).encode() if template.is_template else template.content
+    if not template.is_template:
+        return template.content
+    given = {name: plain(value) for name, value in variables.items()}
+    return render(template.text, template.origin, given).encode()

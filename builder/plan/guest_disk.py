@@ -55,6 +55,8 @@ def _adapted(context: Context, source: InstallerSource | CloudImageSource) -> It
         # The Pi keeps what the guest says on its serial line, for whoever asks why it does not come.
         telling = Substitute(r"^(\s*APPEND\s.*?)\s+quiet\b(.*)$", r"\1\2", optional=True)
         yield context.patch("/boot/extlinux.conf", telling, key="guest")
+        # A busy emulator's kernel would blame this clock, and go on with a slower one (profiles/guests/debian.yaml).
+        yield context.patch("/boot/extlinux.conf", Substitute(r"^(\s*APPEND\s.*)$", r"\1 tsc=reliable"), key="guest")
 
 
 def _installer(context: Context, guest: Guest, template: OverlayFile | None) -> Iterator[Edit]:
@@ -73,6 +75,7 @@ def _installer(context: Context, guest: Guest, template: OverlayFile | None) -> 
         hostname=name,
         ssh_keys=context.settings.user.ssh_keys,
         timezone=context.settings.timezone,
+        render=context.render,
     )
     yield replace(context.write(ANSWERS, "", key="guest", mode=0o600), content=text)
 

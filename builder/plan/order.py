@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from builder.errors import ConfigurationError
+from builder.model import image_path
 from builder.model.edits import Edit, MakeDir, PatchText, SetMode, Symlink
+from builder.model.fat_names import fat_fault
 from builder.model.settings import Base
 
 Place: TypeAlias = tuple[str, str]
-
-_NOT_ON_FAT = frozenset('"*:<>?\\|')
 
 
 def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
@@ -25,9 +24,15 @@ def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
     """
     placed: dict[Place, Edit] = {}
     kept = []
-    for edit in sorted(edits, key=lambda edit: (edit.scope != "golden", edit.volume, edit.path)):
+    for edit in sorted(edits, key=lambda edit: (edit.scope != "golden", *_place(edit.volume, edit.path))):
         _check_path(edit, base)
         first = placed.setdefault(_place(edit.volume, edit.path), edit)
+        if first.path != edit.path:
+            raise ConfigurationError(
+                f"{edit.volume}:{edit.path} is wanted in two ways: FAT has one name for it and {first.path}",
+                where=edit.origin,
+                hint=_both(first, edit),
+            )
         if first is edit or isinstance(edit, PatchText | SetMode):
             kept.append(edit)
         elif replace(edit, feature=first.feature, origin=first.origin) != first:
@@ -37,6 +42,20 @@ def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
     for edit in kept:
         _check_parents(edit, placed)
     return tuple(kept)
+
+
+def refuse_lost(base_edits: Iterable[Edit], edits: Iterable[Edit]) -> None:
+    """ConfigurationError where a whole file of a base's overlay would be replaced: nothing would be left of it, and
+    nobody would be told. A patch of it is no loss."""
+    placed = {_place(edit.volume, edit.path): edit for edit in base_edits}
+    for edit in edits:
+        first = placed.get(_place(edit.volume, edit.path))
+        if first is None or isinstance(edit, PatchText | SetMode):
+            continue
+        if replace(edit, feature=first.feature, origin=first.origin, scope=first.scope) != first:
+            raise ConfigurationError(
+                f"{edit.volume}:{edit.path} is wanted in two ways", where=first.origin, hint=_both(first, edit)
+            )
 
 
 def _place(volume: str, path: str) -> Place:
@@ -50,21 +69,16 @@ def _both(first: Edit, second: Edit) -> str:
 
 
 def _check_path(edit: Edit, base: Base) -> None:
-    path, parts, reason = edit.path, edit.path.split("/"), ""
-    if not path.startswith("/") or path.startswith("//") or path == "/" or posixpath.normpath(path) != path:
-        reason = "is not an absolute, normalised path"
-    elif not path.isprintable():
-        reason = "holds characters that cannot be printed"
-    elif any(len(part.encode()) > 255 for part in parts):
-        reason = "has a part of more than 255 bytes"
-    elif edit.volume == "boot" and isinstance(edit, Symlink):
-        reason = "is a symlink, which FAT cannot hold"
-    elif edit.volume == "boot" and (_NOT_ON_FAT & set(path) or any(part.endswith((".", " ")) for part in parts)):
-        reason = "has a name that FAT cannot hold"
-    elif edit.volume == "root" and PurePosixPath(path).is_relative_to(base.boot.mount):
-        reason = f"would be hidden: the boot volume is mounted on {base.boot.mount}"
-    if reason:
-        raise ConfigurationError(f"{edit.volume}:{path} {reason}", where=edit.origin)
+    if fault := image_path.fault(edit.path) or _fault_on_volume(edit, base):
+        raise ConfigurationError(f"{edit.volume}:{edit.path} {fault}", where=edit.origin)
+
+
+def _fault_on_volume(edit: Edit, base: Base) -> str:
+    if edit.volume == "boot":
+        return "is a symlink, which FAT cannot hold" if isinstance(edit, Symlink) else fat_fault(edit.path)
+    if PurePosixPath(edit.path).is_relative_to(base.boot.mount):
+        return f"would be hidden: the boot volume is mounted on {base.boot.mount}"
+    return ""
 
 
 def _check_parents(edit: Edit, placed: Mapping[Place, Edit]) -> None:

@@ -10,8 +10,8 @@ from builder.model.edits import Edit
 
 
 def own_files(context: Context, overlay: str, **variables: object) -> Iterator[Edit]:
-    """Those of overlays/OVERLAY, asked for by the context's feature. Most bases have none. With `variables`, templates
-    may be among them."""
+    """The files of overlays/OVERLAY as edits of the context's feature; most bases have none. With `variables`,
+    templates may be among them. Raises ConfigurationError for a template without."""
     for file in context.overlays.get(overlay, ()):
         if file.is_template and not variables:
             raise ConfigurationError(

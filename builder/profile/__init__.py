@@ -1,4 +1,5 @@
-"""What profiles/ says: YAML text becomes documents, documents are merged, and the result is a value of the schema."""
+"""The values of profiles/: YAML text becomes documents, documents are merged, and the result is a value of the
+schema."""
 
 from __future__ import annotations
 

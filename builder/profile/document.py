@@ -28,12 +28,13 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where each key was last set. Keys are dotted paths such as `swap.size`; "" is the document itself."""
+    """The place at which each key was last set. Keys are dotted paths such as `swap.size`; "" is the document
+    itself."""
 
     marks: Mapping[str, Mark]
 
     def mark(self, path: str) -> Mark:
-        """That of the nearest enclosing key when `path` itself was not set."""
+        """The place of `path`, or of the nearest enclosing key when `path` itself was not set."""
         while path and path not in self.marks:
             path = path.rpartition(".")[0]
         return self.marks[path]
@@ -80,7 +81,7 @@ def derived(data: dict[str, Any], origin: str) -> Document:
 
 
 def merge(*documents: Document) -> Document:
-    """Later documents win, mapping by mapping; lists, scalars and null replace what was there, lines included."""
+    """Later documents win, mapping by mapping; lists, scalars and null replace the former value, lines included."""
     data: dict[str, Any] = {}
     marks: dict[str, Mark] = {}
     for document in documents:

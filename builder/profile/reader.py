@@ -2,7 +2,7 @@
 
 Stricter than YAML 1.1, which reads `52:54:00:12:34:56` as 41135085296, `no` as false, `012` as ten and `7.10` as 7.1,
 keeps the last of two equal keys, and lets aliases grow a page of text to gigabytes. Here a plain scalar is null,
-`true`, `false`, a decimal integer or text; what other readers take for a base-60 number is refused.
+`true`, `false`, a decimal integer or text; a value that other readers take for a base-60 number is refused.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from builder import limits
+from builder.limits import KIB
 from builder.profile.document import Document, Mark, Origins, Problem, refuse
 
-LARGEST_FILE = 64 * 1024
-DEEPEST_NESTING = 16
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         if event.tag is not None:
             raise _Refused(f"the tag {event.tag} is refused", event.start_mark)
         self.depth += 1
-        if self.depth > DEEPEST_NESTING:
+        if self.depth > limits.YAML_LEVELS:
             raise _Refused("is nested too deeply", event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
@@ -59,8 +59,8 @@ def parse(text: str, file: str) -> Document:
 
     ConfigurationError for bad syntax, anchors, tags, duplicate keys, base-60 numbers or a list at the top.
     """
-    if len(text) > LARGEST_FILE:
-        refuse([Problem(Mark(file, 0), f"is larger than {LARGEST_FILE // 1024} KiB")])
+    if len(text) > limits.YAML:
+        refuse([Problem(Mark(file, 0), f"is larger than {limits.YAML // KIB} KiB")])
     try:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -129,7 +129,7 @@ class _Reading:
         return text
 
     def _text(self, node: yaml.Node, path: str) -> str:
-        """Of "\\ud800", which no file could hold, nothing is left."""
+        """The text of a scalar without halves of surrogate pairs ("\\ud800"), which no file could hold."""
         text, halves = _HALF.subn("", str(node.value))
         if halves:
             self.problems.append(Problem(self._mark(node), f"{path or 'a key'}: has half of a surrogate pair"))

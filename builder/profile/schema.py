@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from builder.model.values import MIB
+from builder.limits import MIB
 from builder.profile.document import Document, Problem, nearest, refuse
 
+_KEY = re.compile(r"[\w ./@+*-]{1,80}(:[\w ./-]*)?")
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 _REASONS = {
@@ -31,7 +33,12 @@ def refuse_unknown(document: Document, known: Collection[str]) -> None:
     unknown = [key for key in document.data if key not in known]
     if unknown:
         text = _REASONS["extra_forbidden"]
-        refuse(Problem(document.origins.mark(key), f"{key}: {text}", nearest(key, known)) for key in unknown)
+        refuse(Problem(document.origins.mark(key), f"{_shown(key)}: {text}", nearest(key, known)) for key in unknown)
+
+
+def _shown(key: str) -> str:
+    """A key for an error. A file that is no profile at all may hold secrets, and errors end up in logs of a CI."""
+    return key if _KEY.fullmatch(key) else "(a key with odd characters)"
 
 
 def validate(model: type[Model], document: Document) -> Model:
@@ -55,7 +62,8 @@ def _problems(model: type[BaseModel], document: Document, errors: list[ErrorDeta
     for path, texts in reasons.items():
         dotted = ".".join(map(str, path))
         text = ", and ".join(dict.fromkeys(texts))
-        yield Problem(document.origins.mark(dotted), f"{dotted}: {text}" if dotted else text, hints.get(path, ""))
+        shown = ".".join(_shown(str(part)) for part in path)
+        yield Problem(document.origins.mark(dotted), f"{shown}: {text}" if dotted else text, hints.get(path, ""))
 
 
 def _reason(error: ErrorDetails) -> str:
@@ -68,6 +76,8 @@ def _reason(error: ErrorDetails) -> str:
         return f"{error['ctx']['discriminator'].strip(chr(39))} is missing"
     if error["type"] == "greater_than_equal" and error["ctx"]["ge"] >= MIB:
         return f"is less than {error['ctx']['ge'] // MIB}MiB"
+    if error["type"] == "string_too_long":
+        return f"has more than {error['ctx']['max_length']} letters"
     text = error["msg"].removeprefix("Value error, ").replace("Input should be", "is not")
     return _REASONS.get(error["type"], text)
 
@@ -75,7 +85,8 @@ def _reason(error: ErrorDetails) -> str:
 def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
     """pydantic's location without the names of union members that it mixes in, which are no keys of the data.
 
-    A member's name may also be a key ("packages" of a base's source), so what follows the data furthest wins.
+    A member's name may also be a key ("packages" of a base's source), so the reading that follows the data furthest
+    wins.
     """
     if not loc:
         return ()
@@ -91,9 +102,9 @@ def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
 
 def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[KeyPath, ErrorDetails]]) -> bool:
     """A mapping given for `dhcp | {address, …}` was meant as the mapping: that it is not `dhcp` helps nobody. Nor does
-    that a list is empty, when what is in it was refused."""
+    that a list is empty, when its items were refused."""
     rivals = [at for at, other in located if other is not error and at[: len(path)] == path]
-    if error["type"] == "too_short":  # pydantic counts what was good
+    if error["type"] == "too_short":  # pydantic counts the good items
         return bool(rivals)
     return error["type"] == "literal_error" and isinstance(error["input"], dict) and bool(rivals)
 
@@ -106,7 +117,7 @@ def _key_names(model: type[BaseModel], path: KeyPath) -> list[str]:
         fields = [each.model_fields[step] for each in models if isinstance(step, str) and step in each.model_fields]
         if fields:
             models = [found for field in fields for found in _models(field.annotation)]
-    return sorted({name for each in models for name in each.model_fields})
+    return sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from builder.errors import ConfigurationError
+from builder.model.bridge import StaticAddress
 from builder.model.identity import Identity, identity_of
-from builder.model.settings import StaticAddress
 from builder.profile import Resolved
 
 _DERIVED = "derived"

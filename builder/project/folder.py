@@ -7,11 +7,14 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from builder import limits
 from builder.errors import ConfigurationError
+from builder.features import CLUSTER_KEYS, NODE_KEYS, NODE_SETTINGS, ROLE_KEYS
+from builder.model.cluster import Cluster
 from builder.model.identity import Identity
 from builder.model.k3s import K3sCluster
 from builder.model.overlays import OverlayFile
-from builder.model.settings import Base, Cluster, Guest, NodeSettings
+from builder.model.settings import Base, Guest, NodeSettings
 from builder.model.sources import AptSource, archives_of
 from builder.model.values import LABEL
 from builder.profile import (
@@ -29,28 +32,30 @@ from builder.profile import (
     validate,
 )
 from builder.project.collisions import distinct_identities
+from builder.project.door import Door
 from builder.project.overlays import read_cloud_init, read_overlays
 from builder.project.public_keys import public_keys
 from builder.project.signers import with_public_key
+from builder.text import one_line
 
 _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overlays/manifest.yaml", "cloud-init")
-_CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k3s_cluster"})
-_ROLE_KEYS = frozenset(NodeSettings.model_fields) - _CLUSTER_KEYS - {"name", "role", "base"}
-_NODE_KEYS = _ROLE_KEYS | {"role", "base"}
 _ANSWERS = "/answers"
 _DEFAULT = "default"
 _NAME_LENGTH = 59
-"""A host name's 63 (RFC 1123), less what its guest's name has more."""
+"""A host name's 63 characters (RFC 1123), less the suffix of its guest's name."""
 
 
 class Project:
     """`root` is the folder, `reserved_names` the command words that cannot be node names.
 
-    Every method raises ConfigurationError with file and line. Origins are paths relative to `root`.
+    Every method raises ConfigurationError with file and line. Origins are paths relative to `root`. `references` are
+    the `file:PATH` of public keys that were read so far, each PATH with the origin that names it.
     """
 
     def __init__(self, root: Path, reserved_names: Collection[str] = ()) -> None:
         self.root = root
+        self.references: dict[str, str] = {}
+        self._door = Door(root)
         self._reserved_names = reserved_names
         self._documents: dict[str, Document] = {}
         missing = [name for name in _REQUIRED if not (root / name).exists()]
@@ -63,7 +68,7 @@ class Project:
     @cached_property
     def overlays(self) -> dict[str, tuple[OverlayFile, ...]]:
         """The files of overlays/ by set: `features/swap`, `roles/worker`."""
-        overlays = read_overlays(self.root, self._read("overlays/manifest.yaml"))
+        overlays = read_overlays(self._door, self._read("overlays/manifest.yaml"))
         roles = self.names("roles")
         for name in overlays:
             kind, _, role = name.partition("/")
@@ -85,21 +90,19 @@ class Project:
 
     @cached_property
     def _cloud_init(self) -> tuple[OverlayFile, ...]:
-        return read_cloud_init(self.root)
+        return read_cloud_init(self._door)
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """What profiles/KIND/ holds: bases, guests, roles, presets or nodes."""
-        folder = self.root / "profiles" / kind
-        files = [file for file in sorted(folder.glob("*")) if not file.name.startswith(".")]
-        for file in files:
-            if file.suffix != ".yaml":
-                where = file.relative_to(self.root).as_posix()
-                raise ConfigurationError("would not be read", where=where, hint=f"name it {file.stem}.yaml")
+        """Names of profiles/KIND/: bases, guests, roles, presets or nodes. ConfigurationError for any other file."""
+        files = [Path(entry.name) for entry in self._door.entries(f"profiles/{kind}") if not entry.name.startswith(".")]
+        for file in (file for file in files if file.suffix != ".yaml"):
+            hint = f"name it {one_line(file.stem)}.yaml"
+            raise ConfigurationError("would not be read", where=f"profiles/{kind}/{file}", hint=hint)
         return tuple(file.stem for file in files)
 
     @property
     def default_base(self) -> str:
-        """What cluster.yaml says."""
+        """The base in cluster.yaml. Raises ConfigurationError."""
         return validate(Cluster, self._read("profiles/cluster.yaml")).base
 
     @property
@@ -108,18 +111,17 @@ class Project:
 
     def base(self, name: str) -> Base:
         """The facts of profiles/bases/NAME.yaml."""
-        return validate(Base, with_public_key(self._read(f"profiles/bases/{name}.yaml"), self.root).without("defaults"))
+        return validate(Base, self._with_key(f"profiles/bases/{name}.yaml").without("defaults"))
 
     def archives(self) -> tuple[AptSource, ...]:
-        """Those that profiles/bases/ and profiles/guests/ name."""
+        """The archives in profiles/bases/ and profiles/guests/. Raises ConfigurationError."""
         bases = (self.base(name).source for name in self.names("bases"))
         guests = (self.guest(name).source for name in self.names("guests"))
-        sources = (*bases, *guests)
-        return tuple(archive for source in sources for archive in archives_of(source))
+        return tuple(archive for source in (*bases, *guests) for archive in archives_of(source))
 
     def guest(self, name: str) -> Guest:
         """The facts of profiles/guests/NAME.yaml."""
-        return validate(Guest, with_public_key(self._read(f"profiles/guests/{name}.yaml"), self.root))
+        return validate(Guest, self._with_key(f"profiles/guests/{name}.yaml"))
 
     def settings(
         self,
@@ -138,17 +140,17 @@ class Project:
         """
         self._check_node_name(node)
         cluster = self._cluster()
-        own = self._layer("nodes", node, _NODE_KEYS) if node in self.names("nodes") else derived({}, node)
+        own = self._layer("nodes", node, NODE_KEYS) if node in self.names("nodes") else derived({}, node)
         _check_role(node, role, own)
         asked = {key: name for key, name in (("role", role), ("base", base)) if name is not None}
         choice = merge(cluster.only("role", "base"), own.only("role", "base"), derived(asked, "the command line"))
         role_layer = self._role(node, choice)
         base_document = self._read(f"profiles/bases/{self._choose('bases', choice, 'base')}.yaml")
         defaults = base_document.part("defaults")
-        refuse_unknown(defaults, _ROLE_KEYS)
+        refuse_unknown(defaults, ROLE_KEYS)
         merged = merge(
             self._server_address(cluster),
-            cluster.only(*_CLUSTER_KEYS),
+            cluster.only(*CLUSTER_KEYS),
             derived({"name": node, "hostname": node, "guest_hostname": _guest_hostname(node)}, "the node's name"),
             choice,
             defaults,
@@ -161,13 +163,13 @@ class Project:
             merged = merge(merged, _default_guest(merged, defaults))
         marks = {**merged.origins.marks, **_prefixed("base", base_document.origins), "": role_layer.origins.mark("")}
         document = Document(merged.data, Origins(marks))
-        settings = validate(NodeSettings, document)
+        settings = validate(NODE_SETTINGS, document)
         return Resolved(settings, self.base(settings.base), self._guest(settings, document), document.origins)
 
     def identities(self, asked: Sequence[Resolved]) -> dict[str, Identity]:
         """The identity of each node asked for, by name, once it is certain that none collides with another node.
 
-        The others are those of profiles/nodes/; one whose file names no role is taken to have the first asked one's.
+        The others are those of profiles/nodes/; one without a role is taken to have the first asked one's.
         """
         nodes = {node.settings.name: node for node in asked}
         fallback = asked[0].settings.role
@@ -181,16 +183,20 @@ class Project:
         """None when the profiles say which; they are then read as if nobody had asked."""
         if node not in self.names("nodes"):
             return fallback
-        said = "role" in self._layer("nodes", node, _NODE_KEYS).data or "role" in self._cluster().data
+        said = "role" in self._layer("nodes", node, NODE_KEYS).data or "role" in self._cluster().data
         return None if said else fallback
 
     # Parts of a node --------------------------------------------------------------------------------------------------
+
+    def _with_key(self, file: str) -> Document:
+        return with_public_key(self._read(file), self.root, self.references)
 
     def _cluster(self) -> Document:
         """cluster.yaml in the words of NodeSettings, with the public keys themselves."""
         document = self._read("profiles/cluster.yaml")
         cluster = validate(Cluster, document)
-        user = {**document.data["user"], "ssh_keys": public_keys(cluster.user.ssh_keys, self.root, document.origins)}
+        keys = public_keys(cluster.user.ssh_keys, self.root, document.origins, self.references)
+        user = {**document.data["user"], "ssh_keys": keys}
         data = {**document.data, "cluster": cluster.name, "user": user}
         marks = {**document.origins.marks, "cluster": document.origins.mark("name")}
         if "k3s" in data:
@@ -199,7 +205,7 @@ class Project:
         return Document(data, Origins(marks))
 
     def _server_address(self, cluster: Document) -> Document:
-        """That of k3s's server, when it is a node whose file gives it a fixed one."""
+        """The address of k3s's server, when the server is a node whose file gives it a fixed one."""
         k3s = cluster.data.get("k3s_cluster")
         name = validate(K3sCluster, cluster.part("k3s_cluster")).server_name.partition(".")[0] if k3s else ""
         if name not in self.names("nodes"):
@@ -218,18 +224,18 @@ class Project:
         if choice.data.get("role") is None:
             hint = f"say --role {' or --role '.join(roles)}, or role: in profiles/nodes/{node}.yaml"
             raise ConfigurationError(f"{node} has no role", hint=hint)
-        layer = self._layer("roles", self._choose("roles", choice, "role"), _ROLE_KEYS)
+        layer = self._layer("roles", self._choose("roles", choice, "role"), ROLE_KEYS)
         if "guest" not in layer.data:
             guests = ", ".join(f"guest: {name}" for name in ("none", _DEFAULT, *self.names("guests")))
             refuse([Problem(layer.origins.mark(""), "guest: is missing", f"a role says what it runs: {guests}")])
         return layer
 
     def _preset(self, name: str | None, role: Document) -> Document:
-        """Of profiles/presets, for machines that the role has."""
+        """The layer of a preset. Raises ConfigurationError for a machine that the role has not."""
         if name is None:
             return derived({}, "")
         asked = derived({"preset": name}, "--preset")
-        layer = self._layer("presets", self._choose("presets", asked, "preset"), _ROLE_KEYS)
+        layer = self._layer("presets", self._choose("presets", asked, "preset"), ROLE_KEYS)
         if "machine" in layer.data and role.data.get("machine") is None:
             text = f"machine: the preset {name} is for a guest's machine, and {role.origins.mark('').file} has none"
             refuse([Problem(layer.origins.mark("machine"), text)])
@@ -261,12 +267,7 @@ class Project:
 
     def _read(self, file: str) -> Document:
         if file not in self._documents:
-            try:
-                self._documents[file] = parse((self.root / file).read_text("utf-8"), file)
-            except UnicodeDecodeError as error:
-                raise ConfigurationError("is not UTF-8 text", where=file) from error
-            except OSError as error:
-                raise ConfigurationError(f"cannot be read: {error.strerror}", where=file) from error
+            self._documents[file] = parse(self._door.text(file, limits.PROFILE), file)
         return self._documents[file]
 
 
@@ -278,7 +279,7 @@ def _check_role(node: str, asked: str | None, own: Document) -> None:
 
 
 def _default_guest(merged: Document, defaults: Document) -> Document:
-    """What the base names as the guest to run, when role and node leave it to the base."""
+    """The guest of the base, for a role and node that leave it to the base. Raises ConfigurationError without one."""
     if "guest" not in defaults.data:
         base = merged.data["base"]
         hint = f"name a guest here, or add `defaults: {{guest: NAME}}` to profiles/bases/{base}.yaml"

@@ -5,23 +5,26 @@ The checkout decides nothing but names and content: git keeps no owner and one b
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, get_args
 
 from pydantic import Field
 
+from builder import limits
 from builder.errors import ConfigurationError
+from builder.host.files import Found
 from builder.model.edits import Volume
+from builder.model.fat_names import fat_fault
 from builder.model.overlays import OverlayFile
 from builder.model.strict import Strict
 from builder.profile import Document, Problem, nearest, refuse, validate
+from builder.project.door import Door
 
 _KINDS = ("bases", "features", "guests", "installers", "roles")
 _VOLUMES: tuple[Volume, ...] = get_args(Volume)
-_TEMPLATE = ".j2"
+_TEMPLATE, _TOP = ".j2", "overlays"
 
 
 class _Rule(Strict):
@@ -31,71 +34,75 @@ class _Rule(Strict):
     owner: Annotated[str, Field(pattern=r"^\d{1,5}:\d{1,5}$")] = "0:0"
 
 
-def read_overlays(root: Path, manifest: Document) -> dict[str, tuple[OverlayFile, ...]]:
+def read_overlays(door: Door, manifest: Document) -> dict[str, tuple[OverlayFile, ...]]:
     """By set, such as `features/swap` or `roles/worker`; each set in order of volume and path."""
-    top = root / "overlays"
-    for entry in sorted(top.iterdir()):
+    for entry in door.entries(_TOP):
         if entry.name not in (*_KINDS, "manifest.yaml", "README.md"):
-            raise _refusal(root, entry, "would not be read", nearest(entry.name, _KINDS))
-    sets = [folder for kind in _KINDS for folder in _folders(root, top / kind)]
-    read = {folder.relative_to(top).as_posix(): tuple(_files(root, folder)) for folder in sets}
+            raise ConfigurationError(
+                "would not be read", where=f"{_TOP}/{entry.name}", hint=nearest(entry.name, _KINDS)
+            )
+    sets = [folder for kind in _KINDS for folder in _folders(door, f"{_TOP}/{kind}")]
+    read = {folder.removeprefix(f"{_TOP}/"): tuple(_files(door, folder)) for folder in sets}
     return _with_manifest(read, manifest)
 
 
-def read_cloud_init(root: Path) -> tuple[OverlayFile, ...]:
+def read_cloud_init(door: Door) -> tuple[OverlayFile, ...]:
     """The templates of cloud-init/, by name. No folders and no symlinks: a seed disk is FAT, and flat."""
-    entries = sorted((root / "cloud-init").iterdir())
-    return tuple(_file(root, entry, "boot", PurePosixPath("/") / entry.name) for entry in entries)
+    found = [(PurePosixPath("/", entry.name), entry) for entry in door.entries("cloud-init")]
+    return _distinct(_file(door, f"cloud-init/{entry.name}", entry, "boot", path) for path, entry in found)
 
 
-def _files(root: Path, folder: Path) -> Iterator[OverlayFile]:
-    taken: dict[tuple[Volume, str], str] = {}
-    for volume_folder in _folders(root, folder):
-        volume = next((volume for volume in _VOLUMES if volume == volume_folder.name), None)
+def _files(door: Door, folder: str) -> Iterator[OverlayFile]:
+    for volume_folder in _folders(door, folder):
+        name = volume_folder.rpartition("/")[2]
+        volume = next((volume for volume in _VOLUMES if volume == name), None)
         if volume is None:
-            raise _refusal(root, volume_folder, "is not a volume", nearest(volume_folder.name, _VOLUMES))
-        for entry in _walk(volume_folder):
-            file = _file(root, entry, volume, PurePosixPath("/") / entry.relative_to(volume_folder).as_posix())
-            if (volume, file.path) in taken:
-                raise _refusal(root, entry, f"makes the same file as {taken[volume, file.path]}")
-            taken[volume, file.path] = file.origin
-            yield file
+            raise ConfigurationError("is not a volume", where=volume_folder, hint=nearest(name, _VOLUMES))
+        walked = _walk(door, volume_folder, PurePosixPath("/"))
+        yield from _distinct(_file(door, origin, entry, volume, path) for origin, path, entry in walked)
 
 
-def _file(root: Path, entry: Path, volume: Volume, path: PurePosixPath) -> OverlayFile:
-    origin = entry.relative_to(root).as_posix()
+def _distinct(files: Iterable[OverlayFile]) -> tuple[OverlayFile, ...]:
+    """The files of one volume. FAT finds a name whatever the case of its letters, so that one of two would be lost."""
+    taken: dict[str, OverlayFile] = {}
+    for file in files:
+        other = taken.setdefault(file.path.casefold() if file.volume == "boot" else file.path, file)
+        if other is not file:
+            case = "" if other.path == file.path else ": FAT has one name for both"
+            raise ConfigurationError(f"makes the same file as {other.origin}{case}", where=file.origin)
+    return tuple(taken.values())
+
+
+def _file(door: Door, origin: str, entry: Found, volume: Volume, path: PurePosixPath) -> OverlayFile:
     if not path.as_posix().isprintable():
-        raise _refusal(root, entry, "has a name with an unprintable character")
-    mode = entry.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        target = entry.readlink().as_posix()
+        raise ConfigurationError("has a name with an unprintable character", where=origin)
+    if entry.target is not None:
         if volume == "boot":
-            raise _refusal(root, entry, "is a symlink, which FAT cannot hold")
-        if _climbs_out(path, target):
-            raise _refusal(root, entry, f"points out of its volume, to {target}")
-        return OverlayFile(volume=volume, path=path.as_posix(), origin=origin, symlink_target=target)
-    if not stat.S_ISREG(mode):
-        raise _refusal(root, entry, "is neither a file nor a symlink")
+            raise ConfigurationError("is a symlink, which FAT cannot hold", where=origin)
+        if _climbs_out(path, entry.target):
+            raise ConfigurationError(f"points out of its volume, to {entry.target}", where=origin)
+        return OverlayFile(volume=volume, path=path.as_posix(), origin=origin, symlink_target=entry.target)
+    if not entry.is_file:
+        raise ConfigurationError("is neither a file nor a symlink", where=origin)
     is_template = path.suffix == _TEMPLATE
-    return OverlayFile(
-        volume=volume,
-        path=(path.with_suffix("") if is_template else path).as_posix(),
-        origin=origin,
-        content=_content(root, entry, is_template),
-        is_template=is_template,
-    )
+    path = path.with_suffix("") if is_template else path
+    if volume == "boot" and (fault := fat_fault(path.as_posix())):
+        raise ConfigurationError(fault, where=origin)
+    content = door.read(origin, limits.OVERLAY)
+    _check_content(content, origin, is_template)
+    return OverlayFile(volume=volume, path=path.as_posix(), origin=origin, content=content, is_template=is_template)
 
 
-def _content(root: Path, entry: Path, is_template: bool) -> bytes:
+def _check_content(content: bytes, origin: str, is_template: bool) -> None:
+    """Refuse a script with the line ends of Windows: the kernel would look for an interpreter whose name ends in CR."""
+    if content.startswith(b"#!") and b"\r\n" in content and not is_template:
+        hint = "a git for Windows may have made them: git config core.autocrlf false, then check the file out again"
+        raise ConfigurationError("is a script, and has CR LF line ends", where=origin, hint=hint)
     try:
-        content = entry.read_bytes()
         if is_template:
             content.decode()
     except UnicodeDecodeError as error:
-        raise _refusal(root, entry, "is a template, but not UTF-8 text") from error
-    except OSError as error:
-        raise _refusal(root, entry, f"cannot be read: {error.strerror}") from error
-    return content
+        raise ConfigurationError("is a template, but not UTF-8 text", where=origin) from error
 
 
 def _climbs_out(path: PurePosixPath, target: str) -> bool:
@@ -108,20 +115,21 @@ def _climbs_out(path: PurePosixPath, target: str) -> bool:
     return False
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Everything below that is no folder, in order of names; a symlink to a folder is a symlink."""
-    for entry in sorted(folder.iterdir()):
-        if stat.S_ISDIR(entry.lstat().st_mode):
-            yield from _walk(entry)
+def _walk(door: Door, folder: str, path: PurePosixPath) -> Iterator[tuple[str, PurePosixPath, Found]]:
+    """Everything below that is no folder, in order of names, with its path in the project and on its volume; a symlink
+    to a folder is a symlink."""
+    for entry in door.entries(folder):
+        if entry.is_folder:
+            yield from _walk(door, f"{folder}/{entry.name}", path / entry.name)
         else:
-            yield entry
+            yield f"{folder}/{entry.name}", path / entry.name, entry
 
 
-def _folders(root: Path, parent: Path) -> Iterator[Path]:
-    for entry in sorted(parent.iterdir()) if parent.is_dir() else ():
-        if not stat.S_ISDIR(entry.lstat().st_mode):
-            raise _refusal(root, entry, "is not a folder")
-        yield entry
+def _folders(door: Door, parent: str) -> Iterator[str]:
+    for entry in door.entries(parent):
+        if not entry.is_folder:
+            raise ConfigurationError("is not a folder", where=f"{parent}/{entry.name}")
+        yield f"{parent}/{entry.name}"
 
 
 def _with_manifest(read: dict[str, tuple[OverlayFile, ...]], manifest: Document) -> dict[str, tuple[OverlayFile, ...]]:
@@ -140,7 +148,3 @@ def _with_manifest(read: dict[str, tuple[OverlayFile, ...]], manifest: Document)
         if not matched or not glob.startswith("/"):
             refuse([Problem(manifest.origins.mark(glob), f"{glob}: is the path of no file in overlays/")])
     return read
-
-
-def _refusal(root: Path, entry: Path, text: str, hint: str = "") -> ConfigurationError:
-    return ConfigurationError(text, where=entry.relative_to(root).as_posix(), hint=hint)

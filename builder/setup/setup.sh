@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make this machine ready: Debian packages, the Python environment, the cluster's ssh key and k3s tokens. Quick when all is there.
+# Make this machine ready: Debian packages, the Python environment, the project's keys and secrets. Quick when all is there.
 #   setup.sh [WORD...]             WORD selects more lines of packages.txt, such as `bench`
 #   setup.sh --missing [WORD...]   only print the packages that would be installed
 set -eu
@@ -77,36 +77,33 @@ install_packages() {
         as_root touch "${DPKG_ROOT-}/etc/cloud/cloud-init.disabled"
         ;;
     esac
+    case " $* " in
+    *" network-manager "*)
+        # Only nmcli is wanted: NetworkManager itself would take over this machine's network.
+        as_root mkdir -p "${DPKG_ROOT-}/etc/systemd/system"
+        as_root ln -sf /dev/null "${DPKG_ROOT-}/etc/systemd/system/NetworkManager.service"
+        ;;
+    esac
     apt install --yes --no-install-recommends "$@"
+}
+
+pip() {
+    PIP_ROOT_USER_ACTION=ignore .venv/bin/pip --quiet --disable-pip-version-check "$@"
 }
 
 # A venv keeps absolute paths and a Python version; the stamp sees it when one of them has changed.
 install_python() {
     stamp=.venv/pimu-setup
-    state="$(cksum <pyproject.toml) $(/usr/bin/python3 -V) $PWD"
+    locked=builder/setup/requirements-dev.txt
+    state="$(cat pyproject.toml "$locked" | cksum) $(/usr/bin/python3 -V) $PWD"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then return; fi
     echo "setup: making .venv" >&2
     # guestfs is not on PyPI: the system's python brings it.
     /usr/bin/python3 -m venv --clear --system-site-packages .venv
-    PIP_ROOT_USER_ACTION=ignore .venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+    # By hash, the tool that builds our own package included: a registry that was broken into cannot put code here.
+    pip install --require-hashes --requirement "$locked"
+    pip install --no-deps --no-build-isolation --editable .
     echo "$state" >"$stamp"
-}
-
-make_key() {
-    key=profiles/access/id_ed25519
-    if [ -f "$key" ]; then return; fi
-    mkdir -p "${key%/*}"
-    ssh-keygen -q -t ed25519 -N '' -C pimu -f "$key"
-    echo "setup: made the ssh key of the nodes, $key" >&2
-}
-
-make_tokens() {
-    for token in k3s-token k3s-agent-token; do
-        file=profiles/access/$token
-        if [ -f "$file" ]; then continue; fi
-        (umask 077 && mkdir -p "${file%/*}" && od -An -N24 -v -tx1 /dev/urandom | tr -d " \n" >"$file.new" && mv "$file.new" "$file")
-        echo "setup: made a token of the k3s cluster, $file" >&2
-    done
 }
 
 lacking=$(missing)
@@ -117,5 +114,4 @@ fi
 # shellcheck disable=SC2086  # one word per package
 [ -z "$lacking" ] || install_packages $lacking
 install_python
-make_key
-make_tokens
+builder/setup/access.sh

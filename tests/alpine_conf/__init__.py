@@ -98,7 +98,7 @@ def install(release: str, answers: bytes, folder: Path, *, shell: str, command: 
 
 
 def variables(answers: bytes, folder: Path, shell: str) -> dict[str, str]:
-    """What the file adds to the environment of the programs that are started once it has been sourced."""
+    """Variables that the file, once it is sourced, adds to the environment of programs."""
     (folder / "answers").write_bytes(answers)
 
     def environment(script: str) -> dict[str, str]:

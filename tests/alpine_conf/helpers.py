@@ -1,4 +1,4 @@
-"""Which words each helper of setup-alpine understands, by version, and what it would ask or do.
+"""Words that each helper of setup-alpine understands, by version, with its questions and actions.
 
 From alpine-conf's sources and manual pages. `conf` is its version, such as (3, 15).
 """

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.appliance import appliance_kernel
-from builder.run import run, which
-from builder.tree import Entry, Tree
+from builder.fs.tree import Entry, Tree
+from builder.host.run import run, which
+from builder.machines.appliance import appliance_kernel
 from tests.loopback import Site
 
 FILES = Path(__file__).parent
@@ -65,7 +65,7 @@ def make_iso(iso: Path, work: Path, *, conf: int = 320, hangs: bool = False, ker
 
 
 def fill_mirror(site: Site, branch: str, work: Path) -> str:
-    """Put the packages of a branch (`v3.22`) onto the server; its mirror's address inside of virtual machines."""
+    """Put the packages of a branch (`v3.22`) onto the server; its mirror's address, as this host has it."""
     parts = ingredients(work)
     linux = {"boot/vmlinuz-virt": parts.kernel, "boot/initramfs-virt": parts.initramfs}
     trees = {"alpine-base": _base(), "linux-virt": _tree(linux), "curl": _programs(("curl",))}
@@ -73,11 +73,11 @@ def fill_mirror(site: Site, branch: str, work: Path) -> str:
         trees[name] = _tree(dict.fromkeys(files.split(), b"#!/sbin/openrc-run\n"))
     for name, tree in trees.items():
         site.pages[f"/alpine/{branch}/main/x86_64/{name}.apk"] = _packed(tree, work)
-    return f"http://{GATEWAY}:{site.server_port}/alpine"
+    return f"{site.url}/alpine"
 
 
 def cloud_tree(parts: Ingredients) -> Tree:
-    """What is in a cloud image: an installed system on a disk without partitions."""
+    """The content of a cloud image: an installed system on a disk without partitions."""
     tree = _base()
     for files in _PACKAGES.values():
         for path in files.split():
@@ -149,7 +149,7 @@ def _base() -> Tree:
     """alpine-base: what every installed system has."""
     tree = _programs(_SYSTEM)
     _add_folder(tree, FILES / "system")
-    for name in ("adduser", "deluser", "delgroup", "chpasswd"):
+    for name in ("adduser", "addgroup", "deluser", "delgroup", "chpasswd"):
         _link(tree, f"usr/sbin/{name}", "../../sbin/account")
     _add(tree, "etc/acpi/PWRF/00000080", b"#!/bin/sh\npoweroff\n")
     _add(tree, "usr/share/udhcpc/default.script", (FILES / "live/usr/share/udhcpc/default.script").read_bytes())

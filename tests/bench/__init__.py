@@ -1,1 +1,1 @@
-"""What the design promises to be fast and small, measured: one file per subject."""
+"""Measurements of everything that the design promises to be fast or small: one file per subject."""

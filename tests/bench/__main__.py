@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder import cache
+from builder.store import upkeep
 from tests.bench import bakes, compression, downloads, flash, fleet, images, memory, nodes
 from tests.bench.measure import say, table
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="bake a few packages, repeat less")
     parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure one subject; may be given again")
     chosen = parser.parse_args()
-    cached = cache.default_root()
+    cached = upkeep.default_root()
     cached.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in chosen.only or SUBJECTS:

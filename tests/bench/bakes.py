@@ -13,9 +13,9 @@ FEW = ("nmon", "tmux", "iptables", "dnsmasq-base")
 def rows(work: Path, quick: bool) -> list[Row]:
     say("packages baked, and installed by apt in an emulated chroot (minutes)")
     given = ingredients(FEW if quick else (), work)
-    ours = bake_fast(given)[1]
-    count, other = install_slowly(given)
-    commands = ("builder.bases.Bakery.add_packages", "chroot apt-get --no-install-recommends install *.deb")
+    layer, ours = bake_fast(given)
+    count, other = install_slowly(given, layer)
+    commands = ("builder.base.layers.Layers.add_packages", "chroot apt-get --no-install-recommends install *.deb")
     install = bake_row(f"unpack and configure {count} arm64 packages", ours.install, other.install, ">= 20 x", commands)
     whole = bake_row("the same and the initrd; ours with base and layer tar", ours.whole, other.whole, "", commands)
     return [install, whole]

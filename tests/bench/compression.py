@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.run import run
+from builder.host.run import run
 from tests.bench.measure import Row, medians, say, seconds
 from tests.bench.nodes import WORDS, build_all, build_node
 

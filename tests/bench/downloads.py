@@ -15,8 +15,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from builder.fetch import Cache, Pin, fetch
 from builder.model.progress import Silent
-from builder.sources import Cache, Pin, fetch
 from tests.bench.measure import MIB, RUNS, Row, medians, say, seconds, shell
 
 ONE_LARGE = (500 * MIB,)
@@ -95,7 +95,7 @@ def row(what: str, sizes: Sequence[int], wanted: str, work: Path) -> Row:
         f"{ours / hashed:.2f} x; {ours / bare:.2f} x",
         wanted,
         (
-            "builder.sources.fetch  (hashes while it receives)",
+            "builder.fetch.fetch  (hashes while it receives)",
             "curl -sSf --parallel -K urls; sha256sum -c SHA256SUMS; sync *",
         ),
     )

@@ -14,11 +14,11 @@ from pathlib import Path
 from builder.flash.device import opened
 from builder.flash.source import image_source
 from builder.flash.writer import Written, write_disk
-from builder.forms.block_map import block_map
-from builder.forms.digests import digests_of
-from builder.forms.image_file import manifest_of
+from builder.image.forms import manifest_of
 from builder.model.manifest import Manifest
 from builder.model.progress import Silent
+from builder.publish.bmap import block_map
+from builder.publish.digests import digests_of
 from tests.bench.compression import compressed
 from tests.bench.measure import MIB, RUNS, Row, say, seconds, shell
 from tests.bench.nodes import build_node

@@ -7,14 +7,14 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from builder.images import Importer
+from builder.base.imported import Importer
+from builder.fetch import Cache
+from builder.fetch.cache import sha256_of
+from builder.fetch.unpacking import unpack
 from builder.model.progress import Silent
 from builder.model.sources import ImageSource
 from builder.project import Project
-from builder.sources import Cache
-from builder.sources.cache import sha256_of
-from builder.store import Store
-from builder.unpacking import unpack
+from builder.store.products import Store
 from tests.bench.measure import RUNS, Row, appliance, medians, no_kvm, say, seconds, shell
 from tests.emulated import ROOT
 from tests.standin import packed_image
@@ -65,7 +65,7 @@ def unpacked(blocks: str, packed: Path, work: Path, runs: int) -> Row:
         f"{plain:.2f} s (xz -dc), {threads:.2f} s (xz -dc -T0), unhashed",
         f"{ours / plain:.2f} x, {ours / threads:.2f} x",
         "<= 1.0 x of xz -dc",
-        ("builder.unpacking.unpack", "xz -dc -T1 FILE >IMAGE, as xz -dc is before 5.6", "xz -dc -T0 FILE >IMAGE"),
+        ("builder.fetch.unpacking.unpack", "xz -dc -T1 FILE >IMAGE, as xz -dc is before 5.6", "xz -dc -T0 FILE >IMAGE"),
     )
 
 
@@ -99,7 +99,7 @@ def imported(packed: Path, work: Path, runs: int) -> list[Row]:
     filled = importer(work / "store-0")
     warm = statistics.median(seconds(lambda: filled.read(BASE, base, locked)) for _ in range(RUNS))
     commands = (
-        "builder.images.Importer.read",
+        "builder.base.imported.Importer.read",
         f"xz -dc -T0 FILE >IMAGE; guestfish --ro -a IMAGE … {TAR_OUT.format('TAR')}",
     )
     slow = f"{other:.0f} s (xz -dc -T0, guestfish tar-out{no_kvm()})"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.appliance import kvm_usable
-from builder.run import run
+from builder.host.run import run
+from builder.machines.appliance import kvm_usable
 
 RUNS = 9
 MIB = 1 << 20
@@ -44,7 +44,7 @@ def shell(script: str, *words: str | Path, env: Mapping[str, str] | None = None)
 
 
 def appliance() -> dict[str, str]:
-    """What tells libguestfs's own tools to start as the builder starts it."""
+    """Variables with which libguestfs's own tools start as the builder starts libguestfs."""
     return {"LIBGUESTFS_BACKEND": "direct"} | ({} if kvm_usable() else {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"})
 
 

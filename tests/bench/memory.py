@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from builder import cache
+from builder.store import upkeep
 from tests.bench.measure import MIB, Row, say
 from tests.bench.nodes import WORDS, start_build
 
@@ -19,7 +19,7 @@ def rows(work: Path, quick: bool) -> list[Row]:
     cached = work / "cache"
     cached.mkdir()
     for name in SHARED:
-        (cached / name).symlink_to(cache.default_root() / name)
+        (cached / name).symlink_to(upkeep.default_root() / name)
     process = start_build(work, "node-006", cached)
     highest, before, most = 0, shared_memory(), 0
     while process.poll() is None:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder import cache
-from builder.disk import ext4
+from builder.fs import ext4
+from builder.host.run import run
 from builder.model.manifest import FileState, Manifest
-from builder.run import run
+from builder.store import upkeep
 from tests.bench.measure import RUNS, Row, appliance, medians, no_kvm, say, seconds
 from tests.emulated import ROOT
 from tests.planned import DEBIAN
@@ -28,7 +28,7 @@ def rows(work: Path, quick: bool) -> list[Row]:
 
 
 def build_node(folder: Path, node: str) -> Path:
-    start_build(folder, node, cache.default_root()).wait()
+    start_build(folder, node, upkeep.default_root()).wait()
     image = folder / f"{node}.img"
     assert image.exists(), f"no image of {node}"
     return image
@@ -36,7 +36,7 @@ def build_node(folder: Path, node: str) -> Path:
 
 def build_all(folder: Path, nodes: Sequence[str], *words: str) -> None:
     """In one build."""
-    env = {"HOME": os.environ["HOME"], "PIMU_CACHE": str(cache.default_root())}
+    env = {"HOME": os.environ["HOME"], "PIMU_CACHE": str(upkeep.default_root())}
     run([*BUILD, *nodes, *WORDS, "--output", folder, *words], cwd=ROOT, env=env)
 
 

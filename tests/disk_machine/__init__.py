@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from builder.appliance import appliance_kernel
-from builder.run import run
+from builder.host.run import run
+from builder.machines.appliance import appliance_kernel
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -21,7 +21,7 @@ PACKAGES = (
     "util-linux",
 )
 CONFIGURATION = ("etc/passwd", "etc/group", "etc/ld.so.conf", "etc/ld.so.conf.d", "etc/udev")
-"""Of packages as their owners may change them, supermin takes nothing."""
+"""Configuration files: supermin takes no file of a package that its owner may change."""
 MEMORY = 1024  # MiB
 LONGEST = 900  # seconds
 
@@ -34,6 +34,8 @@ def make_system(folder: Path, image: Path, serials: Iterable[str], kernel: Path 
     shutil.copytree(ROOT / "builder", project / "builder", ignore=shutil.ignore_patterns("__pycache__"))
     for module in modules_beside_python():
         (shutil.copytree if module.is_dir() else shutil.copy)(module, project / module.name)
+    # Emulated, each start of the program would compile some hundred modules for ten seconds.
+    run([sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", project])
     for path in (image, image.with_suffix(".manifest.json")):
         shutil.copy(path, project)
     for name in ("init", "work"):
@@ -52,7 +54,7 @@ def make_system(folder: Path, image: Path, serials: Iterable[str], kernel: Path 
 
 
 def with_dependencies(packages: Iterable[str]) -> list[str]:
-    """Those of them that are installed."""
+    """The packages that are installed, of these and of all that they depend on."""
     without = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
     words = ["apt-cache", "depends", "--recurse", "--installed", *(f"--no-{word}" for word in without)]
     named = {line.partition(":")[0] for line in run([*words, *packages]).text.splitlines() if line[:1].isalnum()}
@@ -61,10 +63,10 @@ def with_dependencies(packages: Iterable[str]) -> list[str]:
 
 
 def modules_beside_python() -> Iterator[Path]:
-    """Those, at the top, that the program imports and that do not come with Python, wherever they are installed."""
+    """Top modules that the program imports and that do not come with Python, wherever they are installed."""
     program = """
 import sys
-import builder.cli
+import builder.cli.disks  # the module of `flash` and `list-disks`: a command's module is imported when it is called
 for name in {name.partition(".")[0] for name in sys.modules}:
     print(getattr(sys.modules[name], "__file__", None))
 """
@@ -75,7 +77,7 @@ for name in {name.partition(".")[0] for name in sys.modules}:
 
 
 def told(system: Path, devices: Iterable[str | Path]) -> Mapping[str, tuple[int, str]]:
-    """What was told of each thing that was done: exit status and all that it said."""
+    """The exit status and the whole output of each thing that was done, by its name."""
     uuid = run(["blkid", "-s", "UUID", "-o", "value", system / "root"]).text.strip()
     machine = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
     machine += ["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", str(MEMORY)]

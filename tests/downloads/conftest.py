@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.sources import Cache, download
+from builder.fetch import Cache, download
 from tests.loopback import Site, serving
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 
 from builder.errors import DownloadError
+from builder.fetch import Cache, Pin, fetch
 from builder.model.progress import Advance, Silent
-from builder.sources import Cache, Pin, fetch
 from tests.loopback import Answer, Request, Site, one_after_the_other, serving
 
 CONTENT = bytes(range(256)) * 5000  # more than one chunk
@@ -91,7 +91,7 @@ def test_nobody_listens(cache: Cache) -> None:
         wanted = pin(site)
     error = refused(wanted, cache)
     assert "Connection refused" in error.message
-    assert error.hint == "check the network, or try later: what has come is kept"
+    assert error.hint == "check the network, or try later: the bytes that have come are kept"
 
 
 def _dropped(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a server does, a download ends right, or stops with one clear line; and the next run goes on from there."""
+"""A download ends right, or stops with one clear line, with any server; the next run goes on from there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from builder import limits
 from builder.errors import DownloadError
+from builder.fetch import Cache, Pin, fetch, fetch_small
 from builder.model.progress import Silent
-from builder.sources import Cache, Pin, fetch, transfer
 from tests.loopback import Answer, Request, Site, one_after_the_other
 
 CONTENT = random.Random(7).randbytes(3_000_000)
@@ -42,7 +43,7 @@ def cut_at(position: int) -> Answer:
 
 
 def ranges(site: Site) -> tuple[list[str], Callable[[Answer], Answer]]:
-    """What was asked for, request by request."""
+    """The ranges that were asked for, request by request."""
     seen: list[str] = []
 
     def watched(answer: Answer) -> Answer:
@@ -68,7 +69,7 @@ def test_a_connection_that_drops_is_gone_on_with(site: Site, cache: Cache, posit
 def test_the_next_run_goes_on_where_one_gave_up(site: Site, cache: Cache) -> None:
     seen, watched = ranges(site)
     site.pages["/image"] = watched(one_after_the_other(cut_at(HALF), lambda request: request.reply(b"", status=503)))
-    with pytest.raises(DownloadError, match=r"503 \(5 attempts\)\n  .*what has come is kept"):
+    with pytest.raises(DownloadError, match=r"503 \(5 attempts\)\n  .*the bytes that have come are kept"):
         fetch([pin(site)], cache, Silent())
     site.pages["/image"] = watched(served)
     fetch([pin(site)], cache, Silent())
@@ -148,7 +149,7 @@ def test_a_wrong_length_is_no_end(site: Site, cache: Cache, liar: Answer) -> Non
 
 
 def test_a_drip_is_a_stall(site: Site, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_STALL_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "SERVER_STALL_SECONDS", 0.2)
 
     def drips(request: Request) -> None:
         request.reply(CONTENT[:1000], length=len(CONTENT), ETag='"one"')
@@ -226,3 +227,43 @@ def test_a_server_of_many_moods_is_survived(site: Site, cache: Cache, seed: int)
     site.pages["/image"] = one_after_the_other(*chance.choices(moods, k=4), served)
     fetch([pin(site)], cache, Silent())
     assert cache.path(SHA256).read_bytes() == CONTENT
+
+
+def _drips(head: bytes, drop: bytes) -> Answer:
+    """A byte at a time, faster than any timeout between two reads."""
+
+    def reply(request: Request) -> None:
+        request.wfile.write(head)
+        for _ in range(200):
+            request.wfile.write(drop)
+            time.sleep(0.05)
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: more\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["status", "headers", "content", "chunks"],
+)
+def test_a_small_file_that_drips_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, head: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr(limits, "SMALL_DOWNLOAD_SECONDS", 0.5)
+    site.pages["/image.sig"] = _drips(head, drop)
+    begun = time.monotonic()
+    with pytest.raises(DownloadError, match=r"did not send it in 0.5 s\n  check the network"):
+        fetch_small(f"{site.url}/image.sig", 1 << 20)
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("length", [1001, 1 << 30])
+def test_a_small_file_that_is_large_is_not_taken(site: Site, length: int) -> None:
+    site.pages["/image.sig"] = lambda request: request.reply(bytes(2000), length=length)
+    with pytest.raises(DownloadError, match="is larger than 1000 bytes"):
+        fetch_small(f"{site.url}/image.sig", 1000)

@@ -14,21 +14,24 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from builder import cache, recipe
-from builder.bake import ROOT_TAR
-from builder.bases import Bakery
-from builder.disk import ext4, fat, mbr
-from builder.lock_file import LOCK_FILE
+from builder.base.layers import Layers
+from builder.fetch import Cache
+from builder.fs import ext4, fat, mbr
+from builder.fs.tree import Entry, Tree
+from builder.host.run import run
+from builder.lock.lock_file import LOCK_FILE
+from builder.lock.resolve import Resolver
 from builder.model.edits import Symlink, WriteFile
+from builder.model.layer import ROOT_TAR
 from builder.model.progress import Progress, Silent
 from builder.model.settings import Base
 from builder.plan import make_plan
 from builder.project import Project
-from builder.resolve import Resolver
-from builder.run import run
-from builder.sources import Cache
-from builder.store import Store
-from builder.tree import Entry, Tree
+from builder.store import upkeep
+from builder.store.closure import closure
+from builder.store.products import Store
+from builder.store.step import Step
+from builder.template.strict import render
 from tests.conftest import SHIPPED, copy_shipped
 
 FILES = Path(__file__).parent
@@ -37,11 +40,17 @@ MIB = 1 << 20
 
 _SHARES = {"bookworm": ("older",), "bullseye": ("older",)}
 """Folders of files here that a suite has beside `all` and its own."""
+_CODE = (
+    ("builder.bake", "_bake"),
+    ("builder.fs.ext4", "make"),
+    ("builder.fs.fat", "fill"),
+    ("builder.fs.tree", "Tree"),
+)
 _LEAVES = {"raspi-firmware"}
 _ADDS = {
-    "trixie": ("cloud-init", "parted"),
-    "bookworm": ("usr-is-merged", "dphys-swapfile", "parted"),
-    "bullseye": ("dphys-swapfile", "parted", "dhcpcd5"),
+    "trixie": ("cron", "man-db", "cloud-init", "parted"),
+    "bookworm": ("cron", "man-db", "usr-is-merged", "dphys-swapfile", "parted"),
+    "bullseye": ("cron", "man-db", "dphys-swapfile", "parted", "dhcpcd5"),
 }
 _GROUPS = ("adm", "dialout", "cdrom", "sudo", "audio", "video", "plugdev", "games", "users", "input", "netdev")
 _OWN_GROUPS = {"spi": 989, "i2c": 988, "gpio": 986}
@@ -78,10 +87,11 @@ def packed_image(suite: str) -> Path:
     inputs = {
         "suite": suite,
         "files": files,
-        "recipe": recipe.digest("bake", "disk", "tree.py"),
+        "code": {f"{module}.{name}": closure(module, name, upkeep.default_root()).digest for module, name in _CODE},
         "lock": lock.read_text() if lock.exists() else "",
     }
-    return Store(cache.default_root()).make("standins", inputs, make) / "standin.img.xz"
+    store = Store(upkeep.default_root())
+    return store.make(Step("standins", suite, inputs), make).folder / "standin.img.xz"
 
 
 def make_image(suite: str, image: Path, work: Path, progress: Progress) -> None:
@@ -108,15 +118,15 @@ def _system(suite: str, work: Path, progress: Progress) -> tuple[Path, int]:
     (project / f"profiles/bases/{name}.yaml").write_text(
         "\n".join(lines).replace("firmware: raspi-firmware", "firmware: static")
     )
-    root = cache.default_root()
+    root = upkeep.default_root()
     lock = SHIPPED / LOCK_FILE
     if lock.exists():
         shutil.copy(lock, work / LOCK_FILE)
     resolver = Resolver(work / LOCK_FILE, Cache(root), Store(root), progress, offline=False)
     opened = Project(project)
-    plan = make_plan(opened.settings("node-001", "server", name), opened.overlays, opened.seed)
-    made = Bakery(resolver, Cache(root), Store(root), progress).base(plan)
-    return made.folder, made.epoch
+    plan = make_plan(opened.settings("node-001", "server", name), opened.overlays, opened.seed, render=render)
+    made = Layers(resolver, Cache(root), Store(root), progress).base(plan)
+    return made.layer.folder, made.epoch
 
 
 def _shape(root: Tree, suite: str, base: Base) -> None:
@@ -136,9 +146,26 @@ def _shape(root: Tree, suite: str, base: Base) -> None:
     _put(root, "/etc/fstab", fstab.encode())
     root.entries.pop("etc/systemd/system/getty.target.wants/getty@tty1.service", None)
     root.entries.pop("etc/initramfs-tools/conf.d/pimu", None)
+    _for_the_machine_that_makes_it(root)
+    _require_foreign_owners(root)
     if suite != "trixie":
         root.entries.pop("etc/apt/sources.list.d/debian.sources", None)
     _first_user(root, suite)
+
+
+def _for_the_machine_that_makes_it(root: Tree) -> None:
+    """pi-gen, export-image/05-finalise/01-run.sh: no initrd can be made of this where there is no /sys."""
+    path = "etc/initramfs-tools/initramfs.conf"
+    old = root.entries[path].read().decode()
+    new = re.sub("^MODULES=.*", "MODULES=dep", old, flags=re.MULTILINE)
+    assert new != old
+    _replace(root, path, new)
+
+
+def _require_foreign_owners(root: Tree) -> None:
+    """cron and dbus give programs to groups that a build host may lack, and the published images have both."""
+    overrides = root.entries["var/lib/dpkg/statoverride"].read().decode()
+    assert {"crontab", "messagebus"} <= {line.split()[1] for line in overrides.splitlines()}, overrides
 
 
 def _first_user(root: Tree, suite: str) -> None:

@@ -47,7 +47,7 @@ compose_report() (
         done
         printf '\n}}\n'
     } | publish "$PIMU_BOOT_MOUNT/pimu-report.json"
-) 9>/run/pimu-report.lock
+) 9>"$REPORTS/lock"
 
 json_object() (
     separator='{'

@@ -1,1 +1,0 @@
-"""Whole-disk images without loop devices, mounts or root: sfdisk, mke2fs and debugfs, mkfs.fat and mtools."""

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact kernel-words contents /proc/cmdline

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact hostname hostname

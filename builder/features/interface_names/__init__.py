@@ -1,0 +1,21 @@
+"""The kernel's interface names: the wired port of a Pi is eth0, whatever udev would call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.features.context import Context
+from builder.features.feature import Feature, Wish
+from builder.model.patches import KernelWords
+
+
+def edits(context: Context) -> Iterator[Wish]:
+    # Raspberry Pi OS does the same. It also ends udev's MACAddressPolicy=persistent, which invents bridge addresses.
+    for link in ("73-usb-net-by-mac.link", "99-default.link"):
+        yield context.symlink(f"/etc/systemd/network/{link}", "/dev/null", key="bridge.port")
+    if context.base.firmware == "static":
+        # The udev of an initrd that was made without those links renames eth0 first; Debian's hook says this by itself.
+        yield context.kernel_words(KernelWords(add=("net.ifnames=0",)), key="bridge.port", when="image")
+
+
+FEATURE = Feature(name="interface-names", order=80, package=__name__, edits=edits)

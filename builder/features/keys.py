@@ -1,0 +1,20 @@
+"""The keys of profiles that are one feature's own, as a part of a node's whole settings."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from builder.model.settings import NodeSettings
+from builder.model.strict import Strict
+
+Keys = TypeVar("Keys", bound=Strict)
+
+
+def keys_of(settings: NodeSettings, kind: type[Keys]) -> Keys:
+    """The settings as `kind`, the model of a feature's own keys: whole settings are an instance of every such model.
+
+    Raises TypeError for settings that builder.features.NODE_SETTINGS did not read.
+    """
+    if not isinstance(settings, kind):
+        raise TypeError(f"{type(settings).__name__} has none of the keys of {kind.__module__}")
+    return settings

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact table sfdisk --dump "/dev/${DISK##*/}"

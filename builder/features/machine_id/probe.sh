@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact machine-id contents /etc/machine-id

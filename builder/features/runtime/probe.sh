@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact report contents "$BOOT_MOUNT/pimu-report.json"

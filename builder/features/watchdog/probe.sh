@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+fact watchdog systemctl show --property=RuntimeWatchdogUSec --value

@@ -1,0 +1,1 @@
+"""Filesystems and disks as files: written and read, never mounted."""

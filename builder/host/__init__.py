@@ -1,0 +1,1 @@
+"""The machine that builds: programs, files, locks, processes of our own."""

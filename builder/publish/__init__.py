@@ -1,0 +1,1 @@
+"""The papers beside an image, for everybody else: checksums, signatures, SBOM, provenance, lists."""

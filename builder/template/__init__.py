@@ -1,0 +1,1 @@
+"""Templates that a project may hold: plain data in, bounded text out."""

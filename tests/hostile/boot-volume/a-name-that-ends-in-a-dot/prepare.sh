@@ -1,0 +1,2 @@
+mkdir overlays/roles/worker/boot
+touch overlays/roles/worker/boot/a.

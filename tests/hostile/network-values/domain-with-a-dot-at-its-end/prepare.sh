@@ -1,0 +1,1 @@
+sed -i "s/^domain: .*/domain: lan./" profiles/cluster.yaml

@@ -1,0 +1,2 @@
+mv cloud-init "$OUTSIDE"
+ln -s "$OUTSIDE/cloud-init" cloud-init

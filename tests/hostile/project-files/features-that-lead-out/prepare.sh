@@ -1,0 +1,2 @@
+mv overlays/features "$OUTSIDE"
+ln -s "$OUTSIDE/features" overlays/features

@@ -1,0 +1,1 @@
+truncate -s 8G profiles/access/id_ed25519.pub

@@ -1,0 +1,2 @@
+echo mine >"$OUTSIDE/precious"
+ln -s "$OUTSIDE/precious" pimu.lock

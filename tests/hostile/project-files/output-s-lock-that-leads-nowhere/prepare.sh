@@ -1,0 +1,2 @@
+mkdir output
+ln -s "$OUTSIDE/new" output/.node-003.lock

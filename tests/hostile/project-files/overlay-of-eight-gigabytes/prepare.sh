@@ -1,0 +1,1 @@
+truncate -s 8G overlays/roles/worker/root/etc/big

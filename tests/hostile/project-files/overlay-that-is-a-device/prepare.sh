@@ -1,0 +1,1 @@
+mknod overlays/roles/worker/root/etc/null c 1 3

@@ -1,0 +1,1 @@
+mkfifo overlays/roles/worker/root/etc/pipe

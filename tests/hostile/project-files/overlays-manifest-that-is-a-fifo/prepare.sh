@@ -1,0 +1,2 @@
+rm overlays/manifest.yaml
+mkfifo overlays/manifest.yaml

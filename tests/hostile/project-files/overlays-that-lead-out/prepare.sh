@@ -1,0 +1,2 @@
+mv overlays "$OUTSIDE"
+ln -s "$OUTSIDE/overlays" overlays

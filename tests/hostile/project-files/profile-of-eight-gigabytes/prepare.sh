@@ -1,0 +1,1 @@
+truncate -s 8G profiles/nodes/node-003.yaml

@@ -1,0 +1,1 @@
+mknod profiles/nodes/node-003.yaml c 1 5

@@ -1,0 +1,1 @@
+mkfifo profiles/nodes/node-003.yaml

@@ -1,0 +1,1 @@
+mkdir profiles/nodes/node-003.yaml

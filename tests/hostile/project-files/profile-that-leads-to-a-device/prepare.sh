@@ -1,0 +1,1 @@
+ln -s /dev/zero profiles/nodes/node-003.yaml

@@ -1,0 +1,2 @@
+mv profiles "$OUTSIDE"
+ln -s "$OUTSIDE/profiles" profiles

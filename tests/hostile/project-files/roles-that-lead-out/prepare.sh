@@ -1,0 +1,2 @@
+mv profiles/roles "$OUTSIDE"
+ln -s "$OUTSIDE/roles" profiles/roles

@@ -1,0 +1,1 @@
+mkfifo cloud-init/zz.j2

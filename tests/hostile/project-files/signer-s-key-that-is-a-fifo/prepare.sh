@@ -1,0 +1,2 @@
+rm profiles/keys/alpine.asc
+mkfifo profiles/keys/alpine.asc

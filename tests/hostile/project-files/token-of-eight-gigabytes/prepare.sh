@@ -1,0 +1,1 @@
+truncate -s 8G profiles/access/k3s-agent-token

@@ -1,0 +1,1 @@
+rm cloud-init/user-data.j2

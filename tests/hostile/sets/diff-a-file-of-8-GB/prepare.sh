@@ -1,0 +1,2 @@
+printf '{' >large.json
+truncate -s 8G large.json

@@ -1,0 +1,1 @@
+truncate -s 8G node-003.manifest.json

@@ -1,0 +1,1 @@
+mkfifo node-003.manifest.json

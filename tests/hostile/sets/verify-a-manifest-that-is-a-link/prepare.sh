@@ -1,0 +1,2 @@
+echo of this machine >"$OUTSIDE/secret"
+ln -s "$OUTSIDE/secret" node-003.manifest.json

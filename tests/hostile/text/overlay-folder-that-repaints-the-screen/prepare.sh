@@ -1,0 +1,1 @@
+mkdir "overlays/$(printf 'roles\033[2K')"

@@ -1,0 +1,1 @@
+touch "profiles/nodes/$(printf 'x\nnote    all is well')"

@@ -1,0 +1,1 @@
+echo abcdef.0123456789abcdef >profiles/access/k3s-token

@@ -1,0 +1,1 @@
+echo "K10$(printf %063d)A::node:0123456789abcdef" >profiles/access/k3s-agent-token

@@ -1,0 +1,1 @@
+printf ' \t\n\n' >profiles/access/k3s-agent-token

@@ -1,0 +1,1 @@
+echo "K10$(printf '%064d')::node:" >profiles/access/k3s-agent-token

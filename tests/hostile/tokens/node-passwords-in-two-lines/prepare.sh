@@ -1,0 +1,1 @@
+printf '%032d\n%032d\n' >profiles/access/node-passwords

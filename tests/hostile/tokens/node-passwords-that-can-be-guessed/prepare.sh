@@ -1,0 +1,1 @@
+echo secret >profiles/access/node-passwords

@@ -1,0 +1,1 @@
+cp profiles/access/k3s-token profiles/access/k3s-agent-token
