@@ -1,6 +1,7 @@
-"""Folders for a while, outside the cache: who comes later removes those whose maker was killed.
+"""Folders for a while. A later run removes the folders of a run that was killed.
 
-A folder's maker holds the kernel lock of the folder itself (flock(2)), which dies with him. Age decides nothing.
+A run holds the kernel lock of its folder (flock(2)), and the kernel drops the lock when the run ends. Age decides
+nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PRIVATE, BOOT, VERIFY = "pimu-private-", "pimu-boot-", "pimu-fsck-"
-_KINDS = (PRIVATE, BOOT, VERIFY)
+from builder.host.sandbox import remove_tree
+
+PRIVATE, BOOT, VERIFY, PRODUCT = "pimu-private-", "pimu-boot-", "pimu-fsck-", "pimu-product-"
+_KINDS = (PRIVATE, BOOT, VERIFY, PRODUCT)
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the names in it are random, and nobody else's
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -28,16 +31,16 @@ def private_folder() -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(kind: str, folder: Path | None = None) -> Iterator[Path]:
-    """A new folder in `folder`, else in the system's own for temporary files, for its owner alone and gone afterwards.
-
-    `kind` is one of the constants above."""
+    """A new folder in `folder`, else in the system's own for temporary files. It is for its owner alone, and gone
+    afterwards, unless it was renamed. `kind` is one of the constants above."""
     folder = Path(tempfile.gettempdir()) if folder is None else folder
     sweep_folder(folder)
     path, guard = _guarded(kind, folder)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            remove(path)
         os.close(guard)
 
 
@@ -55,9 +58,18 @@ def sweep_folder(folder: Path) -> None:
             try:
                 if os.fstat(guard).st_uid == os.geteuid():
                     fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path)
+                    remove(path)
             finally:
                 os.close(guard)
+
+
+def remove(path: Path) -> None:
+    """Remove a tree. Leftovers of a rootless bake belong to subordinate ids, and only their namespace may remove
+    them."""
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        remove_tree(path)
 
 
 def _guarded(kind: str, folder: Path) -> tuple[Path, int]:

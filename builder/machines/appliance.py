@@ -30,7 +30,11 @@ from builder.model.progress import Progress
 TOOLS = ("qemu-system-aarch64", "qemu-system-x86_64")
 
 VOLUMES: tuple[Volume, ...] = ("boot", "root")
-_DISK = "/dev/sda"
+_DISK, _LABEL = "/dev/sda", "image"
+_NODE = f"/dev/disk/guestfs/{_LABEL}"
+"""The disk's node inside (guestfs(3), add_drive, `label`). libguestfs translates /dev/sda in its calls, but not in the
+words of a shell; and a loaded kernel may find the disk of the appliance itself first, and call it sda."""
+
 FILESYSTEMS = {"boot": "vfat", "root": "ext4"}
 _MEMORY_MIB = 512
 _KVM_SECONDS = 6.0  # ten times what a kernel needs with KVM
@@ -81,7 +85,7 @@ class Appliance:
             guest.set_backend_settings(backend)
             guest.set_network(False)
             guest.set_memsize(_MEMORY_MIB)
-            guest.add_drive_opts(os.fspath(self._image), format="raw", readonly=True)
+            guest.add_drive_opts(os.fspath(self._image), format="raw", readonly=True, label=_LABEL)
             guest.config("-sandbox", SANDBOX)
             guest.launch()
             self._process = guest.get_pid()
@@ -133,7 +137,7 @@ class Appliance:
         """Type of a volume's filesystem as blkid(8) calls it, "" when there is none."""
         start, size = self._place(volume)
         # blkid ends with 2 where it finds nothing.
-        return self.shell(f"blkid -p -O {start} -S {size} -s TYPE -o value {_DISK} || test $? = 2").strip()
+        return self.shell(f"blkid -p -O {start} -S {size} -s TYPE -o value {_NODE} || test $? = 2").strip()
 
     def _place(self, volume: Volume) -> tuple[int, int]:
         """Start and size in bytes. Each use of a volume names the whole disk: the nodes of partitions are gone for a
@@ -206,11 +210,11 @@ class Appliance:
 
     def debugfs(self, requests: str, start: int) -> str:
         """The answer of the appliance's debugfs(8), on the volume at byte `start`, to these requests, one a line."""
-        return self.shell(f"printf %s {shlex.quote(requests)} | debugfs -f - '{_DISK}?offset={start}' 2>&1")
+        return self.shell(f"printf %s {shlex.quote(requests)} | debugfs -f - '{_NODE}?offset={start}' 2>&1")
 
     def e2fsck(self, start: int) -> str:
         """Faults that the appliance's e2fsck(8) finds in the volume at byte `start`, "" without one."""
-        said, _, status = self.shell(f"e2fsck -fn '{_DISK}?offset={start}' 2>&1; echo $?").rstrip().rpartition("\n")
+        said, _, status = self.shell(f"e2fsck -fn '{_NODE}?offset={start}' 2>&1; echo $?").rstrip().rpartition("\n")
         return "" if status == "0" else f"{status}: {said}"
 
     def shell(self, command: str) -> str:

@@ -7,13 +7,10 @@ whole file of it asks `require_whole` first, for a disk may change the bytes tha
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,13 +23,14 @@ from builder.fetch.cache import sha256_of
 from builder.host.file_lock import held
 from builder.host.free_space import told_when_full
 from builder.host.run import declared
-from builder.host.sandbox import remove_tree
+from builder.host.scratch import PRODUCT, scratch_folder
 from builder.host.sync import sync_filesystem
 from builder.model.lock import LockedFile, LockedImage, Resolution
 from builder.store.reasons import reasons
 from builder.store.step import Maker, Step
 
-_PRIVATE, _MADE = 0o700, 0o755
+_MADE = 0o755
+WORK = "work"
 INPUTS, CONTENTS, ABOUT = "step.json", "contents.json", "about.json"
 _SIDECARS = frozenset({INPUTS, CONTENTS, ABOUT})
 _MAKE_ROOM = "make room (`pimu-build cache prune` removes unused products), or set PIMU_CACHE to another folder"
@@ -135,27 +133,13 @@ class Store:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A new directory beside the store, gone afterwards (unless it was renamed), with leftovers of the killed.
-
-        It is for its owner alone: unpacked images hold secrets, and a kill leaves them here until the next sweep.
-
-        Its kernel lock says that its maker lives, so that a later run removes only folders without an owner.
-        Raises DiskFullError.
+        """A new folder in the cache for its owner alone: unpacked images hold secrets, and a kill leaves them in it
+        until the next sweep. It is gone afterwards, unless it was renamed. Raises DiskFullError.
         """
-        work = self.root / "work"
+        work = self.root / WORK
         work.mkdir(parents=True, exist_ok=True)
-        sweep(work)
-        path = work / secrets.token_hex(8)
-        guard = _guard(path.with_suffix(".guard"))
-        try:
-            path.mkdir(mode=_PRIVATE)
-            with told_when_full(self.root, _MAKE_ROOM):
-                yield path
-        finally:
-            if path.exists():
-                remove(path)
-            path.with_suffix(".guard").unlink(missing_ok=True)
-            os.close(guard)
+        with scratch_folder(PRODUCT, work) as path, told_when_full(self.root, _MAKE_ROOM):
+            yield path
 
 
 def contents(made: Path) -> dict[str, str]:
@@ -209,40 +193,3 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-def _guard(path: Path) -> int:
-    while True:
-        guard = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if os.fstat(guard).st_nlink:
-            return guard
-        os.close(guard)  # a sweep was between our open and our lock, and has removed the name
-
-
-def sweep(work: Path) -> None:
-    """Remove workspaces whose maker is dead, known by its kernel lock, never by age."""
-    for guard_path in work.glob("*.guard"):
-        try:
-            guard = os.open(guard_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            if (left := guard_path.with_suffix("")).exists():
-                remove(left)
-            guard_path.unlink(missing_ok=True)
-        finally:
-            os.close(guard)
-
-
-def remove(path: Path) -> None:
-    """Remove a tree. Leftovers of a rootless bake belong to subordinate ids, and only their namespace may remove
-    them."""
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        remove_tree(path)

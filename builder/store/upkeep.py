@@ -20,10 +20,9 @@ from builder.fetch.cache import sha256_of
 from builder.host import scratch
 from builder.limits import GIB
 from builder.model.progress import Progress
-from builder.store.products import Store, about_of, is_whole, sweep
+from builder.store.products import WORK, Store, about_of, is_whole
 
 _DOWNLOADS = "sha256"
-_WORK = "work"
 _LOCK = ".lock"
 _BLOCK = 512  # st_blocks, see stat(2)
 
@@ -58,7 +57,7 @@ def in_use(root: Path) -> Iterator[None]:
     made would otherwise leave it there. Raises BusyError while the cache is being pruned."""
     with _locked(root, fcntl.LOCK_SH, "the cache is being pruned"):
         scratch.sweep()
-        sweep(root / _WORK)
+        scratch.sweep_folder(root / WORK)
         yield
 
 
@@ -82,11 +81,12 @@ def damaged(root: Path, progress: Progress) -> list[Entry]:
 
 
 def remove(root: Path, unwanted: list[Entry]) -> None:
-    """Also removes the leftovers of killed runs, in the cache and outside of it. Raises BusyError while a build
-    runs."""
+    """Also removes the leftovers of killed runs, in the cache and outside of it, older versions' too. Raises BusyError
+    while a build runs."""
     with _locked(root, fcntl.LOCK_EX, "a build is using the cache"):
         scratch.sweep()
-        sweep(root / _WORK)
+        for left in (root / WORK).glob("*"):
+            scratch.remove(left) if left.is_dir() else left.unlink()
         for entry in unwanted:
             if entry.path.is_dir():
                 Store(root).remove(entry.path)
@@ -130,7 +130,7 @@ def _locked(root: Path, mode: int, otherwise: str) -> Iterator[None]:
 
 
 def _is_entry(path: Path) -> bool:
-    return path.parent.name != _WORK and path.suffix == ""
+    return path.parent.name != WORK and path.suffix == ""
 
 
 def _entry(kind: str, path: Path) -> Entry:

@@ -25,8 +25,8 @@ from builder.errors import MissingToolError
 from builder.fs.tree import Tree
 from builder.host.run import run
 from builder.host.sandbox.boundary import FIRST_ID, ids, is_for_all
+from builder.host.scratch import PRODUCT, sweep_folder
 from builder.model.layer import ROOT_TAR
-from builder.store.products import sweep
 from tests.attacked import ATTACKS, EPOCH, REPORT, aim, prepare
 from tests.conftest import SHIPPED
 
@@ -197,12 +197,11 @@ def test_the_layer_belongs_to_the_builder_and_nothing_is_left_over(attacked: Att
 def test_a_stranger_kept_from_the_sandbox_sees_a_killed_builds_room_go(tmp_path: Path) -> None:
     """The killed build's room has files of the sandbox's ids."""
     work = tmp_path / "work"
-    left = work / "0123456789abcdef"
+    left = work / f"{PRODUCT}0123456789abcdef"
     (left / "room/etc").mkdir(parents=True)
     run(["chown", "--recursive", f"{FIRST_ID}:{FIRST_ID}", left / "room"])
     (left / "room/etc").chmod(0)
-    left.with_suffix(".guard").touch()
-    sweep(work)
+    sweep_folder(work)
     assert not list(work.iterdir())
 
 

@@ -107,9 +107,18 @@ def test_a_build_that_finds_all_made_leaves_nothing_of_a_killed_one(tmp_path: Pa
     program += "with Store(Path(sys.argv[1])).workspace(): os._exit(9)"
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", program, tmp_path], env=env, check=False).returncode == 9
-    assert len(list((tmp_path / "work").iterdir())) == 2
+    assert len(list((tmp_path / "work").iterdir())) == 1
     with in_use(tmp_path):
         assert not list((tmp_path / "work").iterdir())
+
+
+def test_prune_removes_the_leftovers_of_older_versions(pimu: Run, project_folder: Path) -> None:
+    """They named a workspace by digits, and kept its lock in a file beside it."""
+    left = project_folder / "cache/work/0123456789abcdef"
+    (left / "room").mkdir(parents=True)
+    left.with_suffix(".guard").touch()
+    assert pimu("cache", "prune", "--days", "9") == 0
+    assert not list(left.parent.iterdir())
 
 
 def test_things_are_listed_by_what_they_are(pimu: Run, project_folder: Path, capsys: Output) -> None:

@@ -85,12 +85,12 @@ def ends(process: subprocess.Popen[bytes], status: int) -> None:
 
 
 def is_whole_again(workshop: Path, built: Built) -> None:
-    """A further build is right, and nothing is left of the one before it; a guard goes with the next workspace."""
+    """A further build is right, and nothing is left of the one before it."""
     ends(build(workshop, "never"), 0)
     manifest = json.loads((workshop / "output/node-003.manifest.json").read_text())
     assert manifest["image"] == json.loads(built.manifest.read_text())["image"]
     assert [path.name for path in (workshop / "output").glob(".pimu-*")] == []
-    assert [path.name for path in (workshop / "cache/work").glob("*") if path.suffix != ".guard"] == []
+    assert [path.name for path in (workshop / "cache/work").glob("*")] == []
 
 
 def forget(workshop: Path, *kinds: str) -> None:

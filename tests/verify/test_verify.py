@@ -112,5 +112,15 @@ def test_both_volumes_are_read_out_with_owners_and_modes(tmp_path: Path) -> None
     assert link.linkname == "/usr/UTC"
 
 
+def test_the_disk_is_found_when_the_kernel_has_named_the_appliances_own_first(tmp_path: Path) -> None:
+    """The kernel probes SCSI disks side by side. On a loaded machine sda and sdb change places."""
+    image = tmp_path / "tiny.img"
+    manifest = make_image(image)
+    with Appliance(image, SILENT) as appliance:
+        appliance.shell("cd /dev; mv sda other; mv sdb sda; mv other sdb; ln -sf ../../sdb disk/guestfs/image")
+        assert appliance.e2fsck(manifest.layout.root_start) == ""
+        assert "UTC" in appliance.debugfs("stat /etc/localtime", manifest.layout.root_start)
+
+
 def test_a_mismatch_says_what_is_and_what_should_be() -> None:
     assert Mismatch("root:/x", "mode", "0644", "0600").describe() == "root:/x: mode is 0600, not 0644"
