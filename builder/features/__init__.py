@@ -1,8 +1,9 @@
-"""One folder for each thing that is baked in. A feature reads settings and facts of the base and yields edits. It
-decides, and touches nothing.
+"""Features: each folder bakes one thing into an image. A feature reads settings and facts of the base, and yields
+edits. It changes nothing itself.
 
-A folder of this package that has a FEATURE is a feature: its edits, its keys in profiles, its checks of a booted Pi
-and its page (README.md). The files that it puts on the Pi lie in overlays/features/. A new feature needs no other line.
+A folder of this package with a FEATURE is a feature. The folder holds its edits, its keys in profiles, its checks of a
+booted Pi and its page (README.md). Its files for the Pi are in overlays/features/. A new feature is registered nowhere
+else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _found() -> Iterator[Feature]:
 
 
 FEATURES: tuple[Feature, ...] = tuple(sorted(_found(), key=lambda feature: (feature.order, feature.name)))
-"""In order: where two features change one file, the earlier one goes first."""
+"""Sorted by `order`: if two features change one file, the edits of the earlier feature are applied first."""
 
 NODE_SETTINGS = cast(
     type[NodeSettings],
@@ -39,10 +40,11 @@ NODE_SETTINGS = cast(
         __base__=(*(feature.settings for feature in FEATURES if feature.settings.model_fields), NodeSettings),
     ),
 )
-"""The schema of a node, resolved: NodeSettings with the keys of every feature. builder.features.keys reads those."""
+"""The schema of a resolved node: NodeSettings with the keys of every feature. builder.features.keys reads these
+keys."""
 
 CLUSTER_KEYS = frozenset({"cluster", "domain", "timezone", "locale", "user", "k3s_cluster"})
-"""Keys of a resolved node that cluster.yaml alone gives."""
+"""Keys of a resolved node that only cluster.yaml may have."""
 ROLE_KEYS = frozenset(NODE_SETTINGS.model_fields) - CLUSTER_KEYS - {"name", "role", "base"}
 """Keys of a file in profiles/roles/ or profiles/presets/, and of a base's `defaults`."""
 NODE_KEYS = ROLE_KEYS | {"role", "base"}

@@ -11,7 +11,7 @@ from builder.model.identity import Identity
 from builder.model.settings import NodeSettings
 
 Facts: TypeAlias = Mapping[str, str]
-"""Text by name, without newlines at its end; several lines where the fact has several."""
+"""Text by name of the fact, without newlines at its end. It may have several lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ Checks: TypeAlias = Callable[[Facts, Expected], Iterator[CheckResult]]
 
 
 def equal(name: str, found: object, expected: object) -> CheckResult:
-    """Passed when both are equal; an empty text is shown as `nothing`."""
+    """A result that passes when both are equal. It shows an empty text as `nothing`."""
     return CheckResult(name, found == expected, str(found) or "nothing", str(expected) or "nothing")
 
 
 def number(text: str) -> int:
-    """-1 for a text that is no number: the message of a tool that found nothing."""
+    """`text` as a whole number, or -1 when it is none, such as a tool's error message."""
     return int(text) if text.isdecimal() else -1

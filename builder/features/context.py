@@ -1,4 +1,4 @@
-"""The facts of a node for a feature, and the edits in which the feature says its wishes."""
+"""The facts of a node that a feature reads, and the methods that make its edits."""
 
 from __future__ import annotations
 
@@ -44,11 +44,10 @@ _WANTED_BY = re.compile(r"^WantedBy=(\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`feature` is the name of the feature that asks, `overlays` the files of overlays/ by set (`features/swap`).
+    """`feature` is the name of the feature that makes the edits. `overlays` has the files of overlays/ by set
+    (`features/swap`). `render` fills in templates.
 
-    `render` fills in templates.
-
-    `key` in the methods below is the setting that an edit follows from (`swap.size`), for its origin.
+    `key` in the methods below is the setting that causes the edit (`swap.size`). The edit's origin names its place.
     """
 
     feature: str
@@ -64,7 +63,7 @@ class Context:
         return ConfigurationError(message, where=self.origins.of(key), hint=hint)
 
     def keys(self, kind: type[Keys]) -> Keys:
-        """The node's settings as `kind`, which is the model of a feature's own keys."""
+        """The node's settings as `kind`, the model of a feature's own keys."""
         return keys_of(self.settings, kind)
 
     # Files of overlays/ ---------------------------------------------------------------------------------------------
@@ -78,9 +77,9 @@ class Context:
             raise ConfigurationError("is missing", where=f"overlays/features/{name}", hint=hint) from None
 
     def overlay(self, name: str, *, key: str, scope: Scope = "golden", **extra: object) -> Iterator[Edit]:
-        """Every file of overlays/features/NAME, and its units enabled as their [Install] sections say.
+        """Edits that write every file of overlays/features/NAME, and enable its units as their [Install] sections say.
 
-        `extra` are template variables beside node, base, guest and identity.
+        `extra` are template variables in addition to node, base, guest and identity.
         """
         for file in self.files(name):
             edit = self.overlay_file(file, scope=scope, origin=self.origins.of(key), **extra)
@@ -90,7 +89,8 @@ class Context:
                     yield self.enable(edit.path.removeprefix(f"{UNITS}/"), wanted_by=target, key=key)
 
     def overlay_blocks(self, name: str, *, key: str, scope: Scope = "golden", **extra: object) -> Iterator[Edit]:
-        """The files of overlays/features/NAME as blocks, named for the feature, in files that the base has."""
+        """Edits that put each file of overlays/features/NAME, as a block named for the feature, into the base's
+        file."""
         for file in self.files(name):
             block = NamedBlock(self.feature, tuple(self.text(file, **extra).splitlines()))
             yield self.patch(file.path, block, volume=file.volume, key=key, scope=scope)
@@ -121,7 +121,7 @@ class Context:
         volume: Volume = "root",
         **facts: Any,
     ) -> AnyEdit:
-        """An edit that this feature asks for. `facts` are the fields that this kind of edit has beside all others."""
+        """An edit of this feature. `facts` are the fields that only this kind of edit has."""
         where = origin or self.origins.of(key)
         return kind(volume=volume, path=path, scope=scope, feature=self.feature, origin=where, **facts)
 
@@ -154,7 +154,7 @@ class Context:
     # The Pi's boot texts --------------------------------------------------------------------------------------------
 
     def config_txt(self, lines: Iterable[str], *, key: str, scope: Scope = "golden") -> ConfigLines:
-        """Lines for config.txt, on every base, and again at each kernel update."""
+        """Lines for config.txt, on every base. They stay there after a kernel update on the Pi."""
         return ConfigLines(feature=self.feature, origin=self.origins.of(key), scope=scope, lines=tuple(lines))
 
     def kernel_words(
@@ -165,15 +165,15 @@ class Context:
     # Units ----------------------------------------------------------------------------------------------------------
 
     def enable(self, unit: str, *, wanted_by: str, key: str) -> Edit:
-        """The link that `systemctl enable` makes for `WantedBy=`; an instance (`getty@tty1.service`) links its
-        template."""
+        """The link that `systemctl enable` makes for `WantedBy=`. The link of an instance (`getty@tty1.service`) leads
+        to its template."""
         return self.symlink(wants_link(unit, wanted_by), f"{UNITS}/{re.sub('@.+[.]', '@.', unit)}", key=key)
 
     def disable(self, unit: str, *, wanted_by: str, key: str) -> Edit:
         return self.remove(wants_link(unit, wanted_by), key=key)
 
     def mask(self, *units: str, key: str) -> Iterator[Edit]:
-        """Links to /dev/null: nothing starts these units. Presets and other units can undo a mere `disable`."""
+        """Links to /dev/null, so that nothing starts these units. Presets and other units can undo a mere `disable`."""
         for unit in units:
             yield self.symlink(f"{LINKS}/{unit}", "/dev/null", key=key)
 

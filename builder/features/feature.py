@@ -1,4 +1,4 @@
-"""One thing that is baked into an image: its name, its place among the others, and its parts."""
+"""The parts of a feature, and its place in the order of features."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def no_checks(_facts: Facts, _want: Expected) -> Iterator[CheckResult]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """`name` is in plans, and in the marks of blocks on the Pi (`# BEGIN pimu NAME`). It stays when the folder is
-    renamed.
+    """`name` is in plans, and in the marks of blocks on the Pi (`# BEGIN pimu NAME`). It stays the same when the folder
+    is renamed.
 
-    `order`: where two features change one file, the lower number goes first. `package` is the folder, as a module: its
-    `probe.sh`, if there is one, tells the facts that `checks` judge. `settings` declares the keys of a role or node
-    that are this feature's own. `lasting` are facts that each boot after the first must leave as they are.
+    `order`: if two features change one file, the edits of the lower number are applied first. `package` is the module
+    name of the folder. The folder may hold a `probe.sh`, which prints the facts that `checks` judge. `settings`
+    declares this feature's own keys of a role or node. `lasting` names facts that are the same at each boot after the
+    first.
     """
 
     name: str

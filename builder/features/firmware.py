@@ -1,10 +1,11 @@
-"""The one owner of config.txt, cmdline.txt and the files from which Debian's raspi-firmware writes these two anew.
+"""Edits of config.txt, cmdline.txt and the files from which Debian's raspi-firmware rewrites these two. Only this
+module edits them.
 
-Features hand over lines and words, in the order of the features. On Raspberry Pi OS both files are written once, at the
-image's build. On Debian the hook of raspi-firmware (/etc/kernel/postinst.d/z50-raspi-firmware) writes both at every
-update of kernel, initrd or firmware: it copies /etc/default/raspi-firmware-custom to the end of config.txt, and the
-words of /etc/default/raspi-extra-cmdline to the end of cmdline.txt. So the same text is kept there, or the first
-`apt upgrade` on the Pi would undo it.
+Features hand over lines and words, in the order of the features. On Raspberry Pi OS both files are written once, when
+the image is built. On Debian the hook of raspi-firmware (/etc/kernel/postinst.d/z50-raspi-firmware) rewrites both at
+every update of kernel, initrd or firmware: it appends /etc/default/raspi-firmware-custom to config.txt, and the words
+of /etc/default/raspi-extra-cmdline to cmdline.txt. The same text is written there too, or the first `apt upgrade` on
+the Pi would remove it.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from builder.model.patches import KernelWords, NamedBlock
 from builder.model.settings import Base
 
 When: TypeAlias = Literal["always", "image", "update"]
-"""`image`: in the image's cmdline.txt alone. `update`: only where a kernel update writes it anew. `always`: both."""
+"""`image`: only in the image's cmdline.txt. `update`: only in the file for kernel updates. `always`: in both."""
 
 ALL = "[all]"
-"""The filter of config.txt that ends all others (documentation/asciidoc/computers/config_txt/conditional.adoc)."""
+"""The filter of config.txt that ends all others (raspberrypi/documentation, config_txt/conditional.adoc)."""
 
 _CONFIG, _CMDLINE = "/config.txt", "/cmdline.txt"
 _CUSTOM, _EXTRA = "/etc/default/raspi-firmware-custom", "/etc/default/raspi-extra-cmdline"
 _LISTS = frozenset({"dtoverlay", "dtparam", "gpio", "include", "initramfs"})
-"""Settings of config.txt that may be given many times: each one counts."""
+"""Settings of config.txt that may be given several times; each line counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigLines:
-    """Lines of config.txt, without newlines. They may hold filters: what stands before them and after them does not."""
+    """Lines of config.txt, without newlines. A filter in them does not apply to lines before or after them."""
 
     feature: str
     origin: str
@@ -55,9 +56,9 @@ FirmwareText: TypeAlias = ConfigLines | KernelCommand
 
 
 def sections(lines: Mapping[str, Iterable[str]]) -> list[str]:
-    """Lines of config.txt by the filter under which they count: `pi4` or `gpio4=1`; `all` is every Pi.
+    """The lines of config.txt for `lines`, which are given by filter (`pi4`, `gpio4=1`; `all` matches every Pi).
 
-    Each filter begins after [all], because filters of different kinds add up: [pi4] below [EDID=...] would need that
+    [all] stands before each filter, because filters of different kinds add up: [pi4] below [EDID=...] would need that
     monitor too.
     """
     text = [ALL]
@@ -67,9 +68,10 @@ def sections(lines: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def firmware_edits(texts: Iterable[FirmwareText], base: Base) -> Iterator[Edit]:
-    """Edits for all texts, which are in the order of the features.
+    """Edits for `texts`, given in the order of the features.
 
-    Raises ConfigurationError when two features give one setting of config.txt.
+    Raises ConfigurationError when two features give one setting of config.txt for the same filter, or one of them for
+    all Pis.
     """
     texts = tuple(texts)
     lines = sorted((text for text in texts if isinstance(text, ConfigLines)), key=lambda text: text.scope != "golden")
@@ -86,7 +88,7 @@ def firmware_edits(texts: Iterable[FirmwareText], base: Base) -> Iterator[Edit]:
 
 
 def _custom(lines: Iterable[ConfigLines]) -> Iterator[Edit]:
-    """No package has the file: the first feature makes it, each later one adds its block."""
+    """No package ships the file: the first feature's edit creates it, each later one adds a block."""
     for number, text in enumerate(lines):
         block = _closed(text.lines)
         if number:
@@ -96,7 +98,7 @@ def _custom(lines: Iterable[ConfigLines]) -> Iterator[Edit]:
 
 
 def _extra(commands: Iterable[KernelCommand]) -> Iterator[Edit]:
-    """The node's own in any case: root= names its disk."""
+    """Every edit has the scope `node`, because root= names the node's disk."""
     for number, command in enumerate(commands):
         if number:
             yield _patch_root(_EXTRA, command, "node", command.words)
@@ -105,7 +107,7 @@ def _extra(commands: Iterable[KernelCommand]) -> Iterator[Edit]:
 
 
 def _closed(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """A filter that is open above does not hold for these lines, and theirs do not hold for what follows."""
+    """The lines with [all] before and after them, so that no filter applies across their borders."""
     head = () if lines[:1] == (ALL,) else (ALL,)
     filters = [line for line in (*head, *lines) if line.startswith("[")]
     return (*head, *lines, *(() if filters[-1] == ALL else (ALL,)))
@@ -128,7 +130,7 @@ def _refuse_contradictions(lines: Iterable[ConfigLines]) -> None:
 
 
 def _settings(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Filter and name of each setting of which the last one counts."""
+    """Filter and name of each setting. Settings that may be given several times are left out."""
     filter_name = ALL
     for line in lines:
         name, equals, _ = line.partition("=")

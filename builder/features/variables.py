@@ -1,4 +1,4 @@
-"""Variables of templates: plain data alone. A template can reach no method of ours or of a library."""
+"""Variables of templates, as plain data only: a template can call no method of ours or of a library."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DERIVED: dict[type, tuple[str, ...]] = {
     K3sServer: ("label_words", "disabled"),
     K3sCluster: ("server_name", "image_archives"),
 }
-"""By type: what follows from its fields, and is a value to a template as they are."""
+"""Properties by type. A template gets them like fields."""
 
 
 def plain(value: object) -> Plain:
-    """The same value in texts, whole numbers, truths, lists, mappings with texts as keys, and None.
+    """The value as str, int, bool, list, dict with str keys, or None.
 
-    A model becomes a mapping of its fields and of what _DERIVED names. Raises TypeError for all else: a type that is
-    new here must be thought about before a project's template gets it.
+    A model becomes a dict of its fields and its properties in _DERIVED. Raises TypeError for any other type: think
+    about a new type before a project's template gets it.
     """
     if value is None or type(value) in (str, int, bool):
         return value  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""A measure of the machine, the same on the Pi and in its guest."""
+"""A benchmark, the same on the Pi and in its guest."""
 
 from __future__ import annotations
 

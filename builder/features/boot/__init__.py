@@ -1,7 +1,7 @@
 """A user's own lines of config.txt, own words of the kernel's command line, and quirks of USB enclosures.
 
-Quirks are kernel words: usb-storage and uas are loaded from the initrd, because the root disk is behind them, and a
-file in /etc/modprobe.d of a role never gets into it.
+Quirks are given as kernel words. The initrd loads usb-storage and uas, because the root disk is behind them, and a
+role's file in /etc/modprobe.d is not in the initrd.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from builder.model.patches import KernelWords
 
 
 def edits(context: Context) -> Iterator[Wish]:
-    """The node's own: a node may have an enclosure, or a fan, that the others of its role have not."""
+    """Each edit has the scope `node`: a node may have an enclosure or a fan that other nodes of its role lack."""
     boot = context.keys(BootKeys).boot
     if boot is None:
         return
     if any(boot.config.values()):
         yield context.config_txt(sections(boot.config), key="boot.config", scope="node")
     if boot.kernel_words:
-        # Taken out and added, they come last whatever the base says: of two words for one setting the last one counts.
+        # Removed and added again, they come after the base's words: of two words for one setting the last one counts.
         words = KernelWords(add=boot.kernel_words, remove=tuple(map(re.escape, boot.kernel_words)))
         yield context.kernel_words(words, key="boot.kernel_words", scope="node")
     if boot.usb_quirks:

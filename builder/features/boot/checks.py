@@ -1,4 +1,4 @@
-"""The kernel of the booted node was given its own words."""
+"""The check that the kernel of the booted node got the node's own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own lines of config.txt and own words of the kernel's command line, as a role or node asks for them."""
+"""The keys for own lines of config.txt and own words of the kernel's command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_LINE = 98
 """Characters of a line of config.txt; the firmware ignores the rest (raspberrypi.com, config.txt, file format)."""
 
 LONGEST_QUIRKS = 127
-"""Characters; a longer value is refused as a whole (Linux, drivers/usb/storage/usb.c: quirks[128])."""
+"""Characters. The kernel refuses a longer value (Linux, drivers/usb/storage/usb.c: quirks[128])."""
 
 _FILTER = (
     r"all|none|tryboot|(pi|cm)[0-9][0-9a-z+]*|EDID=[!-Z^-~]+|gpio\d{1,2}=[01]|0x[0-9a-fA-F]{1,16}"
@@ -54,26 +54,27 @@ def _check_quirks(quirks: dict[str, str]) -> dict[str, str]:
 
 
 def quirks_word(quirks: dict[str, str]) -> str:
-    """The kernel's word for quirks by USB id."""
+    """The kernel word for `quirks`, letters by USB id."""
     return "usb-storage.quirks=" + ",".join(f"{enclosure}:{letters}" for enclosure, letters in quirks.items())
 
 
 Lines = Annotated[tuple[Annotated[str, AfterValidator(_check_line)], ...], Field(strict=False)]
 Word = Annotated[str, AfterValidator(_check_word)]
 Quirks = Annotated[str, of_form("[a-hj-pr-uwy]+", "are not letters such as u (kernel-parameters, usb-storage.quirks)")]
-"""Linux, drivers/usb/storage/usb.c. Without `i`, by which the kernel ignores a disk: the Pi boots from one."""
+"""The letters of Linux, drivers/usb/storage/usb.c, without `i`: it makes the kernel ignore the disk, and the Pi boots
+from that disk."""
 
 
 class Boot(Strict):
     config: dict[Filter, Lines] = Field(
         default={},
-        description="Lines of config.txt, by the filter under which they count; all is every Pi.",
+        description="Lines of config.txt by filter, such as pi4. The filter all matches every Pi.",
         examples=[{"all": ["dtoverlay=disable-wifi"], "pi4": ["gpu_mem=16"]}],
     )
     kernel_words: tuple[Word, ...] = Field(
         default=(),
         strict=False,
-        description="Words that are added to the kernel's command line.",
+        description="Words to add to the kernel's command line.",
         examples=[["pcie_aspm=off"]],
     )
     usb_quirks: Annotated[dict[UsbId, Quirks], AfterValidator(_check_quirks)] = Field(

@@ -1,4 +1,4 @@
-"""br0 over the wired port, by the network manager that the base has, and by no other."""
+"""The bridge br0 over the wired port. The base's network manager makes it; all other managers are masked."""
 
 from __future__ import annotations
 

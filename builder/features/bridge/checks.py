@@ -1,4 +1,4 @@
-"""br0 of the booted node: up, with its address and its port, and no bridge of libvirt beside it."""
+"""The checks of br0 on the booted node: it is up, has its address and its port, and libvirt has made no bridge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The root filesystem grows to the disk at boot, by our unit alone: the base's own way also changes the disk's id."""
+"""The growth of the root filesystem to the size of the disk at boot. The base's own way is switched off: it also
+changes the disk's id."""
 
 from __future__ import annotations
 

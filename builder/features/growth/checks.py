@@ -1,4 +1,4 @@
-"""The root filesystem of the booted node fills the disk."""
+"""The check that the root filesystem of the booted node fills the disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from builder.features.boot_check import CheckResult, Expected, Facts, number
 from builder.limits import MIB
 
-SECTOR = 512  # bytes, in which Linux counts whatever the disk
+SECTOR = 512  # bytes; Linux counts in these on every disk
 
 
 def checks(facts: Facts, _want: Expected) -> Iterator[CheckResult]:
-    """Partition to the end of the disk, filesystem to the end of the partition, both to the MiB."""
+    """The partition ends less than 1 MiB before the disk, and the filesystem less than 1 MiB before the partition."""
     disk, start, sectors = (number(facts[name]) for name in ("disk-sectors", "root-start", "root-sectors"))
     blocks, _, block_size = facts["root-blocks"].partition(" ")
     behind = (disk - start - sectors) * SECTOR

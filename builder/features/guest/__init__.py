@@ -1,4 +1,4 @@
-"""The x86_64 guest: its disk and seed, QEMU's own account, and the words QEMU gets."""
+"""The x86_64 guest: its disk, its seed, the account that runs QEMU, and QEMU's arguments."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ HOME = "/var/lib/pimu/guest"
 FILES = "/usr/share/pimu/guest"
 _HELPER = "/usr/lib/qemu/qemu-bridge-helper"
 _SUDO = 27
-"""The id of group sudo on every Debian (base-passwd's group.master)."""
+"""The gid of sudo on every Debian (base-passwd, group.master)."""
 _STRONGER_ORDERING = parse("8.1")
-"""From this QEMU on, an x86 guest's memory ordering holds on Arm with one thread per virtual CPU. Before it,
-thread=multi warns of "strange/hard to debug errors", and they do happen."""
+"""The first QEMU that keeps an x86 guest's memory ordering on Arm with one thread per virtual CPU. An older one warns
+of "strange/hard to debug errors" with thread=multi, and such errors do happen."""
 
 
 def edits(context: Context) -> Iterator[Edit | Note]:
@@ -36,7 +36,7 @@ def edits(context: Context) -> Iterator[Edit | Note]:
     yield context.patch("/etc/group", Record((USER, "x", str(ID), "")), key="guest")
     yield context.patch("/etc/shadow", Record((USER, "!*", "", "", "", "", "", "", "")), key="guest")
     yield context.patch("/etc/gshadow", Record((USER, "!*", "", "")), key="guest")
-    # Root's: what the guest's QEMU may rename or link, it could point at other files of root's.
+    # Owned by root: in a folder that QEMU may write, it could replace a file by a link to another of root's files.
     yield context.directory(HOME, key="guest", mode=0o750, gid=ID)
     yield context.place(f"{FILES}/base.qcow2", "guest-disk", key="guest", scope="golden", mode=0o644)
     if context.guest.kernel_words is not None:
@@ -52,21 +52,23 @@ def edits(context: Context) -> Iterator[Edit | Note]:
 
 
 def _bridge_by_hand(context: Context) -> Iterator[Edit]:
-    """QEMU's bridge helper, for virtual machines that the Pi's administrators start themselves. Debian ships it without
-    setuid; dpkg-statoverride(1) keeps the mode through updates. The guest of the image does not use it."""
+    """QEMU's bridge helper, for virtual machines that the Pi's administrators start themselves. The image's guest does
+    not use it. Debian ships it without setuid; dpkg-statoverride(1) keeps our mode through updates."""
     yield from context.overlay("qemu-bridge", key="guest")
     yield context.set_mode(_HELPER, 0o4750, key="guest", gid=_SUDO)
     yield context.patch("/var/lib/dpkg/statoverride", Line(f"root sudo 4750 {_HELPER}"), key="guest")
 
 
 def accelerator(context: Context, machine: GuestMachine) -> str:
-    """`-accel`. tb-size in MiB bounds the translated code, which by default may take an eighth of the Pi's memory."""
+    """The value of `-accel`. tb-size (MiB) limits the translated code; by default it may take an eighth of the Pi's
+    memory."""
     thread = "multi" if _threads_are_safe(context.base) else "single"
     return f"tcg,thread={thread},tb-size={machine.tb_size // MIB}"
 
 
 def cpu_model(context: Context, guest: Guest) -> str:
-    """`-cpu`: the guest's entry for the newest QEMU not newer than the base's. ConfigurationError when it has none."""
+    """The value of `-cpu`: the guest's entry for the newest QEMU that is not newer than the base's. Raises
+    ConfigurationError when there is no such entry."""
     model = guest.cpu_for(context.base.qemu)
     if model is None:
         raise context.refuse(f"the guest has no CPU model for QEMU {context.base.qemu} or older", key="guest")

@@ -1,4 +1,4 @@
-"""The guest of the booted node: its QEMU, its system, and its disk over a boot without it."""
+"""The checks of the booted node's guest: its QEMU, its system, and its disk across a boot without the guest."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from builder.features.boot_check import CheckResult, Expected, Facts, equal, num
 from builder.text import tail
 
 MOST_RESTARTS = 3
-"""Restarts of the guest's QEMU, ten seconds apart. After so many there is a reason that time does not mend."""
+"""Restarts of the guest's QEMU, ten seconds apart. After so many, waiting longer does not help."""
 UNPRIVILEGED = "CapInh 0, CapPrm 0, CapEff 0, CapBnd 0, CapAmb 0, NoNewPrivs 1, Seccomp 2"
-"""Lines of QEMU's /proc/PID/status (proc(5)): no capability, none to be had, and system calls filtered."""
+"""Lines of QEMU's /proc/PID/status (proc(5)): it has no capability, can get none, and its system calls are filtered."""
 
 
 def guest_checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
-    """The facts of guest.sh say: the service is QEMU as its own user, br0 hears it, and the x86 system is up."""
+    """Results from the facts of guest.sh: the service runs QEMU as its own user, br0 hears the guest, and the x86
+    system is up."""
     yield equal("pimu-guest", facts["unit"], "active")
     yield equal("guest process", facts["process"], "/usr/bin/qemu-system-x86_64 pimu-guest")
     port = facts["heard-on"]
@@ -32,13 +33,13 @@ def guest_checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
 
 
 def guest_is_settled(facts: Facts) -> bool:
-    """Nothing more to wait for: it has come up, or never will."""
+    """Whether waiting is over: the guest is up, or its service has failed."""
     hopeless = facts["unit"] == "failed" or number(facts["restarts"]) >= MOST_RESTARTS
     return hopeless or (bool(facts["heard-on"]) and bool(facts["ssh"]))
 
 
 def guest_went_down(facts: Facts) -> CheckResult:
-    """Seen from the next boot: it had the time to say its last line, and its disk is as it left it."""
+    """The guest's kernel printed its last line. The next boot asks for it."""
     clean = "reboot: Power down" in facts["guest-log"]
     return CheckResult("guest powered down cleanly", clean, tail(facts["guest-log"], 3), "its kernel's last line")
 

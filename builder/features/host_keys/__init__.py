@@ -1,4 +1,4 @@
-"""The ssh server's own keys: none in the image, or all nodes would have the same; made at boot where missing."""
+"""The ssh server's host keys. The image has none, or all nodes would share them. A boot makes each missing key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def edits(context: Context) -> Iterator[Edit]:
     for kind in ("rsa", "ecdsa", "ed25519"):
         for suffix in ("", ".pub"):
             yield context.remove(f"/etc/ssh/ssh_host_{kind}_key{suffix}", key="base")
-    # Debian's and Raspberry Pi's own run at the first boot only: a power cut during it leaves no keys for good.
+    # The units of Debian and Raspberry Pi OS run at the first boot only. After a power cut there, no key is ever made.
     yield from context.mask("sshd-keygen.service", "regenerate_ssh_host_keys.service", key="base")
     yield from context.overlay("hostkeys", key="base")
 

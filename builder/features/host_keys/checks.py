@@ -1,4 +1,4 @@
-"""The booted node has made its ssh host keys."""
+"""The check that the booted node has made its ssh host keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The booted node has its own name."""
+"""The check that the booted node has its own name."""
 
 from __future__ import annotations
 

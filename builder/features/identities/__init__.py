@@ -1,4 +1,5 @@
-"""Files that packages make and that no two nodes may share: choices of profiles, and scripts that remake them."""
+"""Files that packages make and that no two nodes may share: the choices in profiles, and the scripts that remake
+them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from builder.model.identities import Identities
 
 
 def identities(context: Context) -> Identities:
-    """For the bake: only there it turns out which of them a package and its dependencies make."""
+    """The choices and files for the bake. Only the bake finds out which of these files a package makes."""
     edits = list(context.overlay("identities", key="identities"))
     return Identities(
         chosen=context.keys(IdentitiesKeys).identities,

@@ -1,4 +1,4 @@
-"""The kernel's interface names: the wired port of a Pi is eth0, whatever udev would call it."""
+"""The kernel's interface names. The wired port of a Pi is eth0; udev does not rename it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from builder.model.patches import KernelWords
 
 
 def edits(context: Context) -> Iterator[Wish]:
-    # Raspberry Pi OS does the same. It also ends udev's MACAddressPolicy=persistent, which invents bridge addresses.
+    # Raspberry Pi OS does the same. The links also end udev's MACAddressPolicy=persistent, which invents MAC addresses
+    # for bridges.
     for link in ("73-usb-net-by-mac.link", "99-default.link"):
         yield context.symlink(f"/etc/systemd/network/{link}", "/dev/null", key="bridge.port")
     if context.base.firmware == "static":
-        # The udev of an initrd that was made without those links renames eth0 first; Debian's hook says this by itself.
+        # The base's initrd was made without those links, and its udev would rename eth0. Debian's hook adds this word.
         yield context.kernel_words(KernelWords(add=("net.ifnames=0",)), key="bridge.port", when="image")
 
 

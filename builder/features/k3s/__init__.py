@@ -19,7 +19,7 @@ _AIRGAP = "k3s_cluster.airgap"
 _CGROUPS = KernelWords(
     add=("cgroup_memory=1", "cgroup_enable=memory"), remove=("cgroup_memory=.*", "cgroup_(en|dis)able=memory")
 )
-"""A Pi's firmware says cgroup_disable=memory; the later words count (k3s's documentation, requirements)."""
+"""A Pi's firmware passes cgroup_disable=memory; a later word overrides it (k3s's documentation, requirements)."""
 
 
 def edits(context: Context) -> Iterator[Wish]:
@@ -40,7 +40,8 @@ def edits(context: Context) -> Iterator[Wish]:
 
 
 def _notes(context: Context, cluster: K3sCluster) -> Iterator[Note]:
-    """Both are as they were in projects of before; neither can be changed for a cluster that runs without its owner."""
+    """Notes on `node_passwords` and `ca` when they are absent. Older projects have neither, and only the owner can
+    change them for a running cluster."""
     if cluster.node_passwords is None:
         yield Note(
             context.feature,
@@ -88,14 +89,14 @@ def _server(context: Context, server: K3sServer, cluster: K3sCluster) -> Iterato
 
 
 def _is_first(context: Context, cluster: K3sCluster) -> bool:
-    """Whether this node is the one that the others join."""
+    """Whether this node is the server that the other nodes join."""
     settings = context.settings
     own = {settings.hostname, f"{settings.hostname}.{settings.domain}", _address(context)}
     return cluster.server_name in own
 
 
 def _names(context: Context, cluster: K3sCluster) -> list[str]:
-    """Names and addresses for the server's certificate, beside those that k3s finds by itself."""
+    """Names and addresses for the server's certificate, in addition to those that k3s finds by itself."""
     settings = context.settings
     assert isinstance(settings.k3s, K3sServer)
     given = [cluster.server_name, f"{settings.hostname}.{settings.domain}", cluster.address, _address(context)]
@@ -108,7 +109,8 @@ def _address(context: Context) -> str:
 
 
 def _secrets(context: Context, cluster: K3sCluster, *, first: bool) -> Iterator[Edit]:
-    """A further server shows its token to the first one, and must know that one by its authorities before it does."""
+    """The tokens and the node's password. A further server sends its token to the first one. With `ca` the token names
+    the cluster's root, so that the further server recognises the first one before it sends the token."""
     token = cluster.admitting("server") if first else cluster.join_token("server")
     password = cluster.node_password(context.settings.hostname, "server")
     key = "token" if cluster.node_passwords is None else "node_passwords"

@@ -1,4 +1,4 @@
-"""The node's partition ids, in each text that names a partition: fstab and the kernel's words."""
+"""The node's partition ids, in fstab and in the kernel's words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.features.layout.checks import checks
 from builder.model.patches import KernelWords
 
 _CONSOLES = ("console=tty0", "console=ttyS1,115200")
-"""A Pi 4's HDMI and, last and so /dev/console, its mini UART (Debian's raspi-firmware says the same)."""
+"""A Pi 4's HDMI and its mini UART. The last one becomes /dev/console. Debian's raspi-firmware uses the same words."""
 
 
 def edits(context: Context) -> Iterator[Wish]:
@@ -19,16 +19,17 @@ def edits(context: Context) -> Iterator[Wish]:
     root = KernelWords(add=(f"root=PARTUUID={context.identity.partuuid}-02",), remove=("root=.*",))
     yield context.kernel_words(root, scope="node", key="name", when="image")
     _refuse_lost_words(context, root)
-    # raspi-firmware's hook adds this after a root= of its own: the last one counts.
+    # raspi-firmware's hook appends this after its own root=; the last one counts.
     yield context.kernel_words(root, scope="node", key="base.firmware", when="update")
     if context.base.firmware == "raspi-firmware":
-        # Its hook ran in a sandbox and took the machine for an older Pi: with that cma= a Pi 4 does not boot.
+        # The hook ran in a sandbox and took the machine for an older Pi. With that Pi's cma= a Pi 4 does not boot.
         words = KernelWords(add=_CONSOLES, remove=("cma=.*", "console=.*"))
         yield context.kernel_words(words, key="base.firmware", when="image")
 
 
 def _refuse_lost_words(context: Context, root: KernelWords) -> None:
-    """An older project may have words of its own in an overlay that is read no longer: they would be lost."""
+    """An older project may have own words in overlays/features/layout-raspi-firmware, which is read no longer. Raises
+    ConfigurationError, or these words would be lost."""
     for file in context.overlays.get("features/layout-raspi-firmware", ()):
         if tuple(context.text(file).split()) != root.add:
             raise ConfigurationError(

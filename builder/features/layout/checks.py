@@ -1,4 +1,4 @@
-"""The booted disk has the node's own id."""
+"""The check that the booted disk has the node's own id."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def edits(context: Context) -> Iterator[Edit | Note]:
     yield context.symlink("/etc/localtime", f"/usr/share/zoneinfo/{zone}", key="timezone")
     yield context.write("/etc/timezone", f"{zone}\n", key="timezone")
     yield context.write("/etc/locale.conf", f"LANG={locale}\n", key="locale")
-    # Where Debian 12 and older look; Debian 13 has this link.
+    # Debian 12 and older read this path. Debian 13 has this link.
     yield context.symlink("/etc/default/locale", "../locale.conf", key="locale")
     if locale not in _IN_EVERY_DEBIAN:
         yield Note(context.feature, f"locale {locale} must come with the base or the package locales-all")

@@ -1,6 +1,6 @@
-"""No machine-id in the image: systemd makes one when it finds the file empty or `uninitialized` (machine-id(5)).
+"""The machine-id. The image has none: systemd makes one if the file is empty or says `uninitialized` (machine-id(5)).
 
-The second is also a "first boot" to it, at which it applies presets: ours keep it from enabling anything.
+With `uninitialized` systemd also applies presets, as at a first boot. Our preset file makes it enable nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The booted node has made its machine-id."""
+"""The check that the booted node has made its machine-id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clock and voltage of a Pi 4, for no other board: 2000 MHz would slow a Pi 5 down."""
+"""Clock and voltage of a Pi 4. They apply to no other board: 2000 MHz would slow down a Pi 5."""
 
 from __future__ import annotations
 

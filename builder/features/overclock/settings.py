@@ -1,4 +1,4 @@
-"""Clock and voltage, as a role or node asks for them."""
+"""The keys for clock and voltage."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ _SERVER_NEEDS = ("curl", "iptables")
 
 
 def packages(context: Context) -> tuple[str, ...]:
-    """Names, sorted. ConfigurationError when a role has switched off what runs its guest or its k3s."""
+    """Names, sorted. Raises ConfigurationError when the settings switch off a package of the base, or one that the
+    guest, k3s or security updates need."""
     chosen = context.keys(PackagesKeys).packages
     wanted = {name for name, wanted in chosen.items() if wanted}
     if context.keys(UpdatesKeys).updates == "security":

@@ -1,4 +1,4 @@
-"""Packages, as a role or node asks for them."""
+"""The key for packages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from builder.model.values import Package
 
 class PackagesKeys(Strict):
     packages: dict[Package, bool] = Field(
-        description="Debian packages by name: true bakes one in, false takes out one that another file asks for.",
+        description="Debian packages by name: true adds the package, false cancels a true in another file.",
         examples=[{"vim": True, "nmon": False}],
     )

@@ -1,4 +1,4 @@
-"""Services that packages start by themselves, and that a node with one guest does not need: they are switched off."""
+"""Services that are switched off: packages start them by default, and a node with one guest does not need them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from builder.features.packages.settings import PackagesKeys
 from builder.model.edits import Edit
 
 _MASKED = (
-    # A pulled cable would cost every boot a minute and a failed unit; nothing of ours waits for the network.
+    # Without a cable they would delay every boot by a minute and then fail. None of our units waits for the network.
     "NetworkManager-wait-online.service",
     "systemd-networkd-wait-online.service",
 )
 _MASKED_WITH_LIBVIRT = (
     "libvirtd-tcp.socket",
     "libvirtd-tls.socket",
-    # Asks libvirtd about guests at every boot and shutdown, and so starts it.
+    # It asks libvirtd about guests at every boot and shutdown, and so starts libvirtd.
     "libvirt-guests.service",
 )
 
@@ -28,13 +28,13 @@ def edits(context: Context) -> Iterator[Edit]:
     if context.keys(PackagesKeys).packages.get("libvirt-daemon-system"):
         yield from _without_libvirt_at_boot(context)
     if context.base.cloud_init:
-        # It would set the hostname and the network anew at every boot.
+        # cloud-init would set the hostname and the network again at every boot.
         yield context.write("/etc/cloud/cloud-init.disabled", "", key="base.cloud_init")
 
 
 def _without_libvirt_at_boot(context: Context) -> Iterator[Edit]:
-    """libvirtd and its log start when virsh calls on their local sockets, and then without the network that would add
-    virbr0."""
+    """libvirtd and virtlogd start only when virsh connects to their local sockets. The network that would add virbr0
+    does not start."""
     key = "packages.libvirt-daemon-system"
     yield from context.mask(*_MASKED_WITH_LIBVIRT, key=key)
     for unit in ("libvirtd.service", "virtlogd.service"):

@@ -1,5 +1,5 @@
-"""The owner of a disk, in a file on its boot volume: `flash` reads it before it overwrites the disk. Nothing on the Pi
-does."""
+"""The record of the node that owns a disk, in a file on its boot volume. `flash` reads it before it overwrites the
+disk; nothing on the Pi reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's own files for the role, from overlays/roles/ROLE. A template may say what differs between nodes."""
+"""The user's own files for the role, from overlays/roles/ROLE. A template may use values that differ between nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A guest's memory and disk must fit the Pi and its SSD, where the profiles name these."""
+"""The check that a guest's memory and disk fit the Pi and its SSD, if the profiles name these."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from builder.limits import GIB, MIB
 from builder.model.plan import Note
 
 _SYSTEM = 3 * GIB
-"""Bytes of the SSD that the system itself takes, about."""
+"""Bytes of the SSD that the system itself takes, roughly."""
 _LEAST_DISK = 4 * GIB
-"""Bytes that a guest has written by the time that it is a node of its cluster."""
+"""Bytes that a guest has written to its disk when it has joined its cluster."""
 _PAGE_TABLE_SHARE = 64
-"""Linux describes each page of 4096 bytes in 64."""
+"""Linux uses 64 bytes (struct page) to describe each page of 4096 bytes."""
 
 
 def edits(context: Context) -> Iterator[Note]:
@@ -28,7 +28,7 @@ def edits(context: Context) -> Iterator[Note]:
 
 
 def _swap(context: Context) -> int:
-    """Bytes of swap that the first boot makes; a smaller SSD gets a smaller one (overlays/features/swap)."""
+    """Bytes of swap that the first boot makes. A small SSD gets less than `swap.size` (overlays/features/swap)."""
     swap, ssd = context.keys(SwapKeys).swap, context.keys(RoomKeys).ssd
     if swap is None:
         return 0
@@ -62,7 +62,7 @@ def _disk(context: Context, swap: int) -> Iterator[Note]:
 
 
 def _memory(context: Context, swap: int) -> Iterator[Note]:
-    """The reckoning of overlays/features/guest, guest-run, which cuts what does not fit."""
+    """The same calculation as in overlays/features/guest, guest-run, which lowers a memory size that does not fit."""
     pi, machine = context.keys(RoomKeys).pi, context.settings.machine
     if pi is None or machine is None or machine.memory == "auto":
         return

@@ -1,4 +1,4 @@
-"""The programs that work on the Pi, and what they read: one file of settings for the role, one for the node."""
+"""The programs that run on the Pi, and their settings: one file for the role, one for the node."""
 
 from __future__ import annotations
 

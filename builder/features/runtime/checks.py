@@ -1,4 +1,4 @@
-"""The booted node has written its report."""
+"""The check of the booted node's report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from builder.features.boot_check import CheckResult, Expected, Facts
 
 
 def checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
-    """The report on the boot volume is JSON, of this node, and no step in it failed."""
+    """The report on the boot volume is JSON, names this node, and has no failed step."""
     try:
         report = json.loads(facts["report"])
         node, steps = report["node"], {name: step["status"] for name, step in report["steps"].items()}

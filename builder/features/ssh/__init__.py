@@ -12,7 +12,7 @@ from builder.model.edits import Edit
 def edits(context: Context) -> Iterator[Edit]:
     yield from context.overlay("ssh", key="user.ssh_keys")
     yield context.enable("ssh.service", wanted_by="multi-user.target", key="user.ssh_keys")
-    # With the socket as well, whichever starts second finds port 22 taken.
+    # With ssh.socket enabled too, the second one to start would find port 22 in use.
     yield from context.mask("ssh.socket", key="user.ssh_keys")
 
 

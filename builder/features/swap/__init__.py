@@ -1,4 +1,4 @@
-"""Swap: the base's own is switched off; ours is a file, made at first boot. `swap: null` is no swap at all."""
+"""Swap. The base's own swap is switched off. The first boot makes a swap file. `swap: null` means no swap at all."""
 
 from __future__ import annotations
 

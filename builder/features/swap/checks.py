@@ -1,4 +1,4 @@
-"""Swap of the booted node is on, and gives freed pages back to the SSD."""
+"""The check that swap of the booted node is on and discards freed pages on the SSD."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from builder.features.keys import keys_of
 from builder.features.swap.settings import SwapKeys
 
 _DISCARDS_PAGES = re.compile(r"Dc(FS)?$")
-"""The kernel's mark for swap that was switched on with discard=pages (mm/swapfile.c, swapon): D discards, c page by
-page, and before 6.6 FS for frontswap. /proc/swaps and swapon(8) do not tell."""
+"""The flags in the kernel's message for swap with discard=pages (mm/swapfile.c, swapon): D for discard, c for page by
+page, and before Linux 6.6 FS for frontswap. /proc/swaps and swapon(8) do not show it."""
 
 
 def checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:

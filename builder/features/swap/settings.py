@@ -1,4 +1,4 @@
-"""Swap, as a role or node asks for it."""
+"""The keys for swap."""
 
 from __future__ import annotations
 

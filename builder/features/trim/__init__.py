@@ -1,4 +1,4 @@
-"""TRIM: how often freed blocks are told to the SSD, and through which USB enclosures."""
+"""TRIM: the Pi tells the SSD about freed blocks. Settings name the calendar and the USB enclosures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRIM, as a role or node asks for it."""
+"""The keys for TRIM."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from builder.model.values import Calendar, UsbId
 
 class Trim(Strict):
     calendar: Calendar = Field(
-        description="How often freed blocks are told to the SSD, as systemd.time(7) writes it.",
+        description="How often the SSD is trimmed: a calendar of systemd.time(7).",
         examples=["*:0/2", "daily"],
     )
     enclosures: tuple[UsbId, ...] = Field(
         strict=False,
-        description="USB ids (lsusb) of enclosures that are known to trim well. A wrong id loses data.",
+        description="USB ids (lsusb) of enclosures that trim reliably. A wrong id loses data.",
         examples=[["152d:0578"]],
     )
 

@@ -1,4 +1,4 @@
-"""Updates that the Pi takes by itself: none, or security updates by unattended-upgrades, which never restarts it."""
+"""Automatic updates of the Pi: none, or security updates by unattended-upgrades. They never restart the Pi."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 
 
 def edits(context: Context) -> Iterator[Edit]:
-    """apt's timers masked, or unattended-upgrades set up and the timers enabled.
+    """Edits that mask apt's timers, or that set up unattended-upgrades and enable the timers.
 
-    Raises ConfigurationError when the base does not say where its security updates come from.
+    Raises ConfigurationError when the base names no origin of security updates.
     """
     if context.keys(UpdatesKeys).updates == "none":
-        # A node changes when it is flashed, or when its owner says so; not under a running guest at a random hour.
+        # A node changes when it is flashed, or when its owner upgrades it; not at a random hour under a running guest.
         yield from context.mask(*_TIMERS, key="updates")
         return
     if not context.base.security_origins:

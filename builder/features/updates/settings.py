@@ -1,4 +1,4 @@
-"""Updates, as a role or node asks for them."""
+"""The key for automatic updates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from builder.model.strict import Strict
 class UpdatesKeys(Strict):
     updates: Literal["none", "security"] = Field(
         default="none",
-        description="Updates that the Pi takes by itself: none, or security updates without a restart.",
+        description="Automatic updates of the Pi: none, or security updates. They never restart the Pi.",
         examples=["security"],
     )

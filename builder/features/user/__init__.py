@@ -1,4 +1,5 @@
-"""The one person's account: uid 1000, ssh keys, sudo without a password, and a password only if the profile has one."""
+"""The account of the node's one user: uid 1000, ssh keys, sudo without a password, and the profile's password if
+any."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from builder.model.edits import Edit
 from builder.model.patches import GroupMember, Record, SecretRef, Substitute
 
 ID = 1000
-_NO_PASSWORD = "*"  # noqa: S105 - not "!", which sshd takes for a locked account and then refuses keys too
+_NO_PASSWORD = "*"  # noqa: S105 - not "!": sshd takes it for a locked account and refuses keys too
 _AGEING = ("", "0", "99999", "7", "", "", "")
 # fmt: off
 _TAKEN = frozenset((
@@ -21,7 +22,7 @@ _TAKEN = frozenset((
     "users", "nogroup",
 ))
 # fmt: on
-"""Users and groups of every Debian (base-passwd). To give one of them uid 1000 would break the system."""
+"""Users and groups of every Debian (base-passwd). An account of such a name with uid 1000 would break the system."""
 
 
 def edits(context: Context) -> Iterator[Edit]:
@@ -52,9 +53,9 @@ def edits(context: Context) -> Iterator[Edit]:
 
 
 def _take_over_from_pi(context: Context) -> Iterator[Edit]:
-    """Raspberry Pi OS has `pi` as uid 1000, without a password, and a wizard in the place of tty1's login.
+    """Raspberry Pi OS has the user `pi` with uid 1000 and no password, and a wizard instead of a login on tty1.
 
-    The old home stays, with what /etc/skel gave it.
+    The old home stays, with its files from /etc/skel.
     """
     name = context.settings.user.name
     if name != "pi":

@@ -1,4 +1,4 @@
-"""The Pi's hardware watchdog, fed by systemd: a Pi that hangs restarts by itself."""
+"""The Pi's hardware watchdog, which systemd feeds: a Pi that hangs restarts by itself."""
 
 from __future__ import annotations
 

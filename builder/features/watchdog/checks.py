@@ -1,4 +1,4 @@
-"""systemd of the booted node has the watchdog's time. The emulated Pi has no watchdog that it could feed."""
+"""The check that systemd on the booted node has the watchdog's timeout. The emulated Pi has no watchdog to feed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
 
 
 def _seconds(shown: str) -> int | str:
-    """A time as systemctl shows it (`15s`, `1min 30s`, `0`) in seconds; any other text as it is."""
+    """Seconds of a time as systemctl shows it (`15s`, `1min 30s`, `0`). Any other text is returned unchanged."""
     match = re.fullmatch(r"0|(?:(\d+)min)? ?(?:(\d+)s)?", shown)
     return int(match[1] or 0) * 60 + int(match[2] or 0) if match and shown else shown

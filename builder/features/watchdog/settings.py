@@ -1,4 +1,4 @@
-"""The hardware watchdog, as a role or node asks for it."""
+"""The key for the hardware watchdog."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BeforeValidator, Field
 from builder.model.strict import Strict
 
 SHORTEST, LONGEST = 5, 600
-"""Seconds. A node whose guest swaps is slow to answer: less than the first would restart a node that works."""
+"""Seconds. A node with a swapping guest answers slowly: a shorter time than SHORTEST would restart a healthy node."""
 
 _UNITS = {"s": 1, "min": 60}
 _TIME = re.compile(r"([1-9]\d{0,3})(s|min)")
 
 
 def seconds_of(watchdog: str) -> int:
-    """`off` as 0, a time such as `15s` or `2min` in seconds."""
+    """Seconds of a time such as `15s` or `2min`; 0 for `off`."""
     match = _TIME.fullmatch(watchdog)
     return int(match[1]) * _UNITS[match[2]] if match else 0
 
