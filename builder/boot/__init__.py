@@ -1,4 +1,4 @@
-"""Boot an image on an emulated Pi: to look at (`console`), or to prove that it is what its plan says (`check`)."""
+"""Boot an image on an emulated Pi, with a console (`console`) or to check that it matches its plan (`check`)."""
 
 from builder.boot.check import CUTS, check, check_power_cut
 from builder.boot.console import console

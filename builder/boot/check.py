@@ -1,6 +1,7 @@
-"""`boot --check`: one whole life of a Pi on a scratch copy of its image, and what must be true at each stage.
+"""`boot --check`: boot a scratch copy of an image twice, and check the system at each stage.
 
-First boot with the guest, power-down, second boot without the guest and with the cable pulled out for a while.
+The stages: first boot with the guest, power-down, second boot without the guest and without the network cable for a
+while.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _WITHOUT_GUEST = (*_TELLING, "systemd.mask=pimu-guest.service")
 
 _MACHINE_ID = "machine-id"
 CUTS = (_MACHINE_ID, "pimu-grow", "pimu-hostkeys", "pimu-swap", "pimu-guest-disk")
-"""Steps of the first boot in which a power cut must do no lasting harm."""
+"""Steps of the first boot. A power cut in any of them must do no lasting harm."""
 
 
 def check(
@@ -46,11 +47,11 @@ def check(
     access: Access = CLOSED,
     while_up: Callable[[Shell], Iterable[CheckResult]] = lambda _: (),
 ) -> list[CheckResult]:
-    """Every check of the life above, in order; the first that never comes to pass ends the list.
+    """The results of all stages above, in order. A stage that does not come to its end ends the list.
 
-    `identity` is the private key of one of the node's ssh keys. Serial logs stay in `log_dir`. `while_up` has more to
-    look for, once the guest is up for the first time. Raises MissingToolError, BuildError when the image holds nothing
-    to boot, ConfigurationError when `access` names an address that the Pi cannot be given.
+    `identity` is the private key of one of the node's ssh keys. Serial logs stay in `log_dir`. `while_up` makes more
+    checks when the guest is up for the first time. Raises MissingToolError, BuildError when the image has nothing to
+    boot, and ConfigurationError when `access` names an address that the Pi cannot reach.
     """
     with _bench(image, manifest, log_dir, access) as (wiring, bench):
         life = _Life(expected_of(manifest), identity, bench, log_dir, progress)
@@ -60,9 +61,10 @@ def check(
 def check_power_cut(
     image: Path, manifest: Manifest, identity: Path, log_dir: Path, progress: Progress, *, step: str
 ) -> list[CheckResult]:
-    """Cut the power while the first boot is in `step` (one of CUTS): the next boot must be as good as a first.
+    """Cut the power while the first boot is in `step` (one of CUTS). The next boot must pass the checks of a first one.
 
-    QEMU is killed: writes that the disk had acknowledged are kept, as an SSD with power-loss protection would.
+    The cut kills QEMU. Writes that the disk has acknowledged are kept, as on an SSD with power-loss protection. Raises
+    as `check` does.
     """
     with _bench(image, manifest, log_dir, CLOSED) as (wiring, bench):
         life = _Life(expected_of(manifest), identity, bench, log_dir, progress)
@@ -71,7 +73,7 @@ def check_power_cut(
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """The things that outlive one machine: its disks, its network, and the port of this host that leads to its ssh."""
+    """The disks, the network, and the port of this host that leads to the Pi's ssh. All stages share them."""
 
     disks: Disks
     network: Network
@@ -94,7 +96,7 @@ def _bench(image: Path, manifest: Manifest, log_dir: Path, access: Access) -> It
 
 
 def _told(results: Iterator[CheckResult], progress: Progress) -> Iterator[CheckResult]:
-    """Each result as it comes; a stage that does not come to its end is a failed check."""
+    """Pass on each result as soon as it is known, and print it. A BuildError becomes a failed result, the last one."""
     began = time.monotonic()
 
     def tell(result: CheckResult) -> CheckResult:
@@ -111,7 +113,7 @@ def _told(results: Iterator[CheckResult], progress: Progress) -> Iterator[CheckR
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """The stages; each is a Pi that is switched on and off, all on one disk."""
+    """The stages. Each switches a Pi on and off again; all use the same disk."""
 
     want: Expected
     identity: Path
@@ -175,7 +177,8 @@ class _Life:
         return parse(shell.run(probe, limits.BOOT_PROBE_SECONDS))
 
     def _guest(self, pi: Machine, shell: Shell) -> Iterator[CheckResult]:
-        """The last look is judged, with the port from any look: the bridge forgets who is silent for five minutes."""
+        """Ask until the guest is settled or time is over, and judge the last answer. The port may come from an earlier
+        answer: the bridge forgets a guest that is silent for five minutes."""
         mac = self.want.identity.guest_mac
         look = guest_probe(GUEST_MAC=mac, GUEST_ADDRESS=link_local(mac))
         heard = ""
@@ -197,8 +200,8 @@ class _Life:
         return CheckResult("power-down", off, f"took {pi.seconds - began:.0f} s", "the kernel's last line to say so")
 
     def _boot_without_cable(self, pi: Machine) -> None:
-        """Until the last target is reached. systemd's line of it may be lost, when getty resets the terminal just then:
-        what counts is what it says afterwards, so after a while the cable is put in all the same."""
+        """Wait for systemd's line about the last target, but not for ever: getty may reset the terminal and erase that
+        line. The time that counts is the one that systemd itself tells later."""
         pi.wait_for_text(f"{self.want.settings.hostname} login:", limits.BOOT_SECONDS)
         deadline = pi.seconds + limits.BOOT_SETTLING_SECONDS
         while "Reached target multi-user.target" not in pi.serial() and pi.seconds < deadline:

@@ -1,6 +1,6 @@
-"""The small checks: each looks at the facts of a probe and says what it found. Pure.
+"""Checks of the system as a whole. Each is a pure function from the facts of a probe to results.
 
-The checks of one feature lie in its folder (builder/features/NAME/checks.py). Here are those of the system as a whole.
+The checks of a feature are in its folder (builder/features/NAME/checks.py).
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from builder.model.image_path import usr_merged
 
 
 def system_checks(facts: Facts, want: Expected) -> Iterator[CheckResult]:
-    """The checks that every boot must pass, with or without the guest: the system's and every feature's."""
+    """The checks that every boot must pass, with or without the guest: no unit failed, and every feature's checks."""
     yield equal("no failed units", facts["failed"] or facts["system"], "running")
     for feature in FEATURES:
         yield from feature.checks(facts, want)
 
 
 def booted_without_cable(facts: Facts, plugged: float) -> CheckResult:
-    """`plugged`: seconds after power-on at which the cable was put in; multi-user was there before."""
+    """multi-user.target was reached before the cable was put in, `plugged` seconds after power-on."""
     reached = number(facts["multi-user"]) / 1e6
     found = f"multi-user after {reached:.0f} s, the cable put in after {plugged:.0f} s"
     return CheckResult("boots with the cable pulled", 0 < reached < plugged, found, "multi-user before the cable")
 
 
 def unchanged(before: Facts, after: Facts) -> Iterator[CheckResult]:
-    """A later boot makes nothing anew: the lasting facts of every feature are the same."""
+    """The lasting facts of every feature are the same after a later boot."""
     for name in (name for feature in FEATURES for name in feature.lasting):
         same = after[name] == before[name]
         yield CheckResult(f"{name} since the first boot", same, "unchanged" if same else after[name], before[name])
 
 
 def packages_clean(facts: Facts, want: Expected) -> Iterator[CheckResult]:
-    """dpkg finds nothing half installed. It finds no file changed but by our edits, and by an image's publisher."""
+    """dpkg finds no half-installed package. It finds no changed file except those that our edits change, and conffiles
+    that the publisher of an image may have changed."""
     yield equal("dpkg --audit", facts["dpkg-audit"], "")
     foreign = [
         line

@@ -24,8 +24,8 @@ from builder.model.progress import Progress
 def console(image: Path, manifest: Manifest, identity: Path | None, access: Access, progress: Progress) -> None:
     """Boot a scratch copy with the terminal as its serial line, until it powers off or Ctrl-A X ends it.
 
-    `identity` is the private key that logs in, where it is known. Nothing is kept. Raises BuildError when QEMU fails,
-    and as `check` does.
+    `identity` is the private key for the ssh line that is printed, if it is known. Nothing is kept. Raises BuildError
+    when QEMU fails, and the errors of `check`.
     """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal) if os.isatty(terminal) else None
@@ -53,7 +53,7 @@ def console(image: Path, manifest: Manifest, identity: Path | None, access: Acce
 
 
 def ssh_line(user: str, port: int, identity: Path | None) -> str:
-    """A command to paste. The host key is not kept: it is new with each boot of a scratch copy."""
+    """A command to paste. It does not store the host key, because each boot of a scratch copy makes a new one."""
     key = ["-i", str(identity), "-o", "IdentitiesOnly=yes"] if identity else []
     known = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     return shlex.join(["ssh", *key, "-p", str(port), *known, f"{user}@127.0.0.1"])

@@ -1,4 +1,4 @@
-"""The facts that a booted system must show, by the plan in its manifest."""
+"""The facts that a booted system must show, derived from the plan in its manifest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The files that the Raspberry Pi's firmware would load from an image's FAT: kernel, initrd and command line.
 
-An image may be a stranger's. A name in its config.txt is looked up on its own FAT and never becomes a host path.
+An image may come from a stranger. A name in its config.txt is looked up on its own FAT, and never becomes a host path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from builder.host import files
 from builder.model.manifest import DiskFacts
 
 _SECTIONS = ("all", "pi4")
-"""Filters of config.txt that hold for a Pi 4 (documentation/asciidoc/computers/config_txt/conditional.adoc)."""
+"""Filters of config.txt that match a Pi 4 (raspberrypi/documentation, config_txt/conditional.adoc)."""
 
 _PART = r"(?![-.])[A-Za-z0-9._+~@%#=, -]{1,255}(?<![. ])"
 _FAT_PATH = re.compile(rf"/?{_PART}(?:/{_PART})*")
@@ -35,7 +35,8 @@ class BootFiles:
 
 
 def chosen(config: str) -> tuple[str, str | None]:
-    """Names of kernel and initrd by config.txt: the last word counts, kernel8.img is a 64-bit Pi 4's default."""
+    """Names of the kernel and the initrd (None: no initrd) in the text of config.txt. The last setting counts. The
+    default kernel of a 64-bit Pi 4 is kernel8.img."""
     kernel, initrd, automatic, holds = "kernel8.img", None, False, True
     for line in map(str.strip, config.splitlines()):
         if line.startswith("["):
@@ -52,10 +53,10 @@ def chosen(config: str) -> tuple[str, str | None]:
 
 
 def boot_files(image: Path, layout: DiskFacts, directory: Path) -> BootFiles:
-    """Copy the image's kernel and initrd to `directory`, as `kernel` and `initrd`, which anybody may read there.
+    """Copy the image's kernel and initrd to `directory`, as `kernel` and `initrd` with mode 0444.
 
-    Raises BuildError, at the image: a name that is no path on a FAT, a file that is not there or too large, a command
-    line that is not one line of text.
+    Raises BuildError for a name that is no path on a FAT, a file that is missing or too large, and a command line that
+    is not one line of text.
     """
 
     def read(name: str, limit: int) -> bytes:
@@ -69,7 +70,7 @@ def boot_files(image: Path, layout: DiskFacts, directory: Path) -> BootFiles:
                 hint="the image is damaged or hostile: do not use it",
             )
         path = files.write_new(directory, local, read(name, limit))
-        path.chmod(0o444)  # QEMU reads it under another id, also with a narrow umask
+        path.chmod(0o444)  # QEMU runs under another id, and the umask may be 077
         return path
 
     config = read("config.txt", limits.BOOT_TEXT).decode(errors="replace")

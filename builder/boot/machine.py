@@ -1,4 +1,4 @@
-"""A Pi's stand-in: QEMU's `virt` board with a Cortex-A72, a larger disk than the image, and a cable to pull."""
+"""The emulated Pi: QEMU's `virt` board with a Cortex-A72, a disk larger than the image, and a network cable to pull."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from builder.text import tail
 
 CONSOLE = "console=ttyAMA0"
 PORT_MAC = "dc:a6:32:00:00:01"
-"""eth0's: a Raspberry Pi's, so that it cannot be mistaken for a derived one."""
+"""The address of eth0. It has a prefix of Raspberry Pi, so it differs from every address that we derive."""
 
 _POLL = 2.0  # seconds
 _ENDS = {
@@ -35,13 +35,13 @@ _ENDS = {
     "(initramfs)": "the initrd found no root filesystem",
     "emergency mode": "systemd went into emergency mode",
 }
-"""Text on the serial line after which waiting is useless, and its meaning."""
+"""Texts on the serial line that mean that the boot has failed, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """The parts of a machine besides its disks. `words` are added to cmdline.txt, after the serial console's; its ssh
-    is forwarded to `ssh_port` of the loopback of its network."""
+    """The parts of a machine other than its disks. `words` are added to cmdline.txt, after the word for the serial
+    console. QEMU forwards `ssh_port` on the loopback of the machine's network to the Pi's ssh."""
 
     files: BootFiles
     ssh_port: int
@@ -68,7 +68,7 @@ class Wiring:
 
 
 def _lan(address: StaticAddress | None, ssh_port: int) -> str:
-    """QEMU's own network, in which the Pi finds the gateway that it was told; ssh is forwarded to it."""
+    """Options of QEMU's user network: the Pi's configured gateway, and the forwarded port of ssh."""
     if address is None:
         return f"hostfwd=tcp:{LOOPBACK}:{ssh_port}-:22"
     interface = ipaddress.IPv4Interface(address.address)
@@ -77,8 +77,8 @@ def _lan(address: StaticAddress | None, ssh_port: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Disks:
-    """A larger disk that starts as the image, which itself stays as it is. Each layer's format and file are said here:
-    QEMU neither guesses a format from an image's first bytes nor follows a name in a header."""
+    """A larger scratch disk over the image; the image stays unchanged. The words name the format and file of each
+    layer, so that QEMU neither guesses a format from an image's first bytes nor follows a file name in a header."""
 
     image: Path
     scratch: Path
@@ -99,9 +99,10 @@ def scratch_disk(image: Path, path: Path, size: str = "16G") -> Disks:
 
 @dataclass
 class Machine:
-    """Context manager: switched on when entered, its plug pulled when left. Its serial line is written to `log`.
+    """A context manager: entering it switches the Pi on, leaving it pulls the plug. The serial line is written to
+    `log`.
 
-    Raises BuildError when it does not start.
+    Raises BuildError when QEMU does not start.
     """
 
     wiring: Wiring
@@ -144,7 +145,7 @@ class Machine:
 
     @property
     def seconds(self) -> float:
-        """Since it was switched on; the board's clock goes as the host's does."""
+        """Seconds since power-on. The board's clock runs at the speed of the host's."""
         return time.monotonic() - self._switched_on
 
     @property
@@ -159,12 +160,13 @@ class Machine:
         self._qmp.execute("set_link", name="cable", up=connected)
 
     def pull_the_plug(self) -> None:
-        """A power cut: writes that the disk has not acknowledged are lost."""
+        """Cut the power. Writes that the disk has not acknowledged are lost."""
         kill(self._process)
         self._line.finish()
 
     def wait(self, what: str, done: Callable[[], bool], seconds: float, poll: float = _POLL) -> None:
-        """Raises BuildError, with the end of the serial log, when time is over or nothing more can come."""
+        """Wait until `done`. Raises BuildError, with the end of the serial log, after `seconds`, or as soon as the
+        machine is off or its boot has failed. `what` names the awaited thing in the error."""
         deadline = time.monotonic() + seconds
         while True:
             off, late = not self.running, time.monotonic() > deadline
@@ -181,7 +183,7 @@ class Machine:
             time.sleep(poll)
 
     def wait_for_text(self, text: str, seconds: float) -> None:
-        """Looked for often: the step after it may take no longer than a second."""
+        """Wait for `text` on the serial line, with a short poll: the next step may take less than a second."""
         self.wait(f"{text!r} on the serial line", lambda: text in self.serial(), seconds, poll=0.05)
 
     def wait_off(self, seconds: float) -> None:

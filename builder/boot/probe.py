@@ -1,4 +1,5 @@
-"""The scripts that tell facts of a booted Pi, and their answers: `@@ NAME`, then the lines of that fact."""
+"""The scripts that print facts of a booted Pi, and the parser of their output: `@@ NAME`, then the lines of that
+fact."""
 
 from __future__ import annotations
 
@@ -13,24 +14,24 @@ from builder.machines.serial_line import readable
 
 
 def system_probe(**variables: str) -> bytes:
-    """probe.sh of this folder, and the part that each feature adds to it, told the variables."""
+    """probe.sh of this folder and the probe.sh of each feature as one script, with the variables set."""
     parts = [resources.files(__package__).joinpath("probe.sh")]
     parts += [resources.files(feature.package).joinpath("probe.sh") for feature in FEATURES]
     return _told("\n".join([*(part.read_text() for part in parts if part.is_file()), "fact end true\n"]), variables)
 
 
 def guest_probe(**variables: str) -> bytes:
-    """guest.sh of the feature `guest`, told the variables."""
+    """guest.sh of the feature `guest`, with the variables set."""
     return _told(resources.files(guest).joinpath("guest.sh").read_text(), variables)
 
 
 def _told(script: str, variables: Mapping[str, str]) -> bytes:
-    """The script with an assignment of each variable in front of it."""
+    """The script after an assignment of each variable."""
     return ("".join(f"{key}={quote(value)}\n" for key, value in variables.items()) + script).encode()
 
 
 def parse(text: str) -> Facts:
-    """Raises BuildError when the script did not come to its end."""
+    """Facts by name. Raises BuildError when the script did not run to its end."""
     facts: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""The part of the world that an emulated Pi may reach: nothing, unless somebody names it."""
+"""The network that an emulated Pi may reach: only the places that the user names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from builder.machines.network import HOSTS, Network, Place, connecting_to, free_
 from builder.model.bridge import StaticAddress
 
 _QEMUS_OWN = ipaddress.IPv4Network("10.0.2.0/24")
-"""The network that QEMU makes up when it is told none (qemu(1), `-netdev user`)."""
+"""QEMU's default network (qemu(1), `-netdev user`)."""
 
 _INNER_PORT = 2222
-"""The port of ssh in the namespace of the machine. Beside it, only the places of --reach listen there."""
+"""The port of ssh in the machine's network namespace. Only the places of --reach listen there besides it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`reach` are the places that the Pi finds at their own addresses; those of this host's loopback at its gateway.
-    With `everything` it is in this host's network: the internet, the LAN, and the services of the loopback."""
+    """The Pi finds the places in `reach` at their own addresses, and places on this host's loopback at its gateway.
+    With `everything` it uses this host's network: the internet, the LAN, and the services of the loopback."""
 
     reach: tuple[Place, ...] = ()
     everything: bool = False
@@ -32,9 +32,10 @@ CLOSED = Access()
 
 @contextmanager
 def network_of(access: Access, address: StaticAddress | None) -> Iterator[tuple[Network, int, int]]:
-    """The network, the port of its loopback that QEMU forwards to ssh, and the port of this host that leads there.
+    """The network, the port on its loopback that QEMU forwards to ssh, and the port of this host that leads there.
 
-    Raises ConfigurationError for a place in the Pi's own network, which QEMU makes up; else as `private_network`.
+    Raises ConfigurationError for a place in the Pi's own network, which QEMU emulates, and for a loopback place with
+    the port of ssh. Raises MissingToolError, and the other errors of `private_network`.
     """
     if access.everything:
         port = free_port()

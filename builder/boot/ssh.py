@@ -1,4 +1,4 @@
-"""Run scripts as root on a booted Pi, the way its owner would: by ssh, with the owner's key, and sudo."""
+"""Run scripts as root on a booted Pi, by ssh with the owner's key and by sudo, as the owner would."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from builder import limits
 from builder.errors import BuildError
 from builder.host.run import run
 
-_REFUSED = 255  # ssh's own failure; else it is the script's status
+_REFUSED = 255  # ssh itself failed; any other status is the script's
 
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """The host key is not checked: it is new with every first boot, and the port is on this host."""
+    """A login on the Pi. The host key is not checked: every first boot makes a new one, and the port is on this
+    host."""
 
     user: str
     port: int
@@ -25,7 +26,7 @@ class Shell:
         return run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=timeout).text
 
     def send(self, script: bytes) -> None:
-        """Run a script that may end the connection before its own end can be told."""
+        """Run a script that may cut the connection before ssh learns its status. Raises no error when it fails."""
         run(self._argv("sudo", "-n", "sh", "-s"), input=script, timeout=limits.BOOT_SSH_SECONDS, check=False)
 
     def answers(self) -> bool:

@@ -1,1 +1,1 @@
-"""pimu.lock: which file of which version a build takes, resolved once and kept."""
+"""pimu.lock: the files and versions that builds take. They are resolved once, and then kept."""

@@ -1,6 +1,6 @@
 """Resolve packages with the host's apt against a target's dpkg status, isolated from the host's own apt settings.
 
-apt checks the archive's signatures; the answer carries the SHA256 that the signed index gives for every .deb.
+apt checks the archive's signatures. The resolution has the SHA256 of every .deb from the signed index.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PRINTED = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<
 
 
 def sources_text(sources: Sequence[AptSource], *, keyring: str | None = None) -> str:
-    """deb822 sources (sources.list(5)); `keyring` replaces each source's own path."""
+    """The sources in deb822 style (sources.list(5)). `keyring` replaces each source's own path of its keyring."""
     stanzas = (
         f"Types: deb\nURIs: {source.uri}\nSuites: {' '.join(source.suites)}\n"
         f"Components: {' '.join(source.components)}\nSigned-By: {keyring or source.keyring}\n"
@@ -53,13 +53,14 @@ def resolve(
     keyrings: Mapping[str, Path] | None = None,
     kept: Mapping[Deb, Path] | None = None,
 ) -> Resolution:
-    """The .debs that `packages` need beyond those that `status` (a dpkg status file) has installed. `keyrings` has the
-    files for keyrings of sources that are no paths on this host. Those of `kept` that are needed stay as they are, also
-    where the archive has them no longer, unless one that is newer needs another.
+    """The .debs that `packages` need in addition to the packages installed by `status` (text of a dpkg status file).
 
-    No recommends. With `bootstrap` the essential packages are asked for too, and named in the answer.
-    Raises DownloadError when the archive is unreachable or its signature is not good, BuildError when a package or
-    dependency is not to be had.
+    `keyrings` maps a keyring name in `sources` that is no path on this host to a file. The resolution takes a needed
+    .deb from `kept`, even if the archive no longer has it, unless a newer package needs another version. Recommended
+    packages are left out. With `bootstrap` the essential packages are asked for too, and `essential` names them.
+
+    Raises DownloadError when the archive is unreachable or its signature is bad, DiskFullError, and BuildError when a
+    package or dependency cannot be found.
     """
     here = [
         source.model_copy(update={"keyring": str((keyrings or {}).get(source.keyring, source.keyring))})
@@ -90,7 +91,7 @@ def resolve(
 
 
 def _offer(kept: Mapping[Deb, Path], work: Path) -> None:
-    """Make an archive on this disk of the .debs: the mirrors may have their successors only."""
+    """Make a local archive of the kept .debs, because the mirrors may have only their successors."""
     folder = work / "kept"
     folder.mkdir()
     index = b"".join(
@@ -139,8 +140,9 @@ def _isolate(work: Path, sources: Sequence[AptSource], architecture: str, status
 def _needed(
     packages: Sequence[str], env: dict[str, str], stays: Mapping[_Identity, Deb], preferences: Path
 ) -> list[Deb]:
-    """apt chooses a version of each package before it looks at dependencies. So where those cannot be met, what it
-    complains of is let go, at last all that was to stay."""
+    """The .debs to install. apt picks versions before it checks dependencies. If the pins of `stays` cannot be
+    satisfied, drop the pins that apt blames and try again; in the end, drop all. Raises BuildError if apt fails without
+    pins."""
     held = {deb.name for deb in stays.values()}
     while True:
         preferences.write_text("".join(_preference(name) for name in sorted(held)))
@@ -157,14 +159,14 @@ def _needed(
 
 
 def _removed(packages: Sequence[str], env: dict[str, str]) -> tuple[str, ...]:
-    """The installed packages that apt removes for the others: those that conflict with one (apt-get(8), --simulate)."""
+    """The installed packages that apt removes because they conflict with `packages` (apt-get(8), --simulate)."""
     told = run(["apt-get", "install", "--simulate", "--yes", "--quiet", *packages], env=env).text
     return tuple(sorted({match[1] for match in _REMOVAL.finditer(told)}))
 
 
 def _blamed(complaint: str, held: Set[str]) -> set[str]:
-    """Names of `held` packages that are at fault: another package cannot be with their version. Where apt names none of
-    them, names of the packages that it cannot install."""
+    """The `held` packages that apt blames for the conflict: those with a version that another package rejects, or if
+    there are none, those that apt cannot install."""
     chosen: set[str] = set()
     absent: set[str] = set()
     whose = ""
@@ -176,7 +178,8 @@ def _blamed(complaint: str, held: Set[str]) -> set[str]:
 
 
 def _preference(name: str) -> str:
-    """More than an archive's, and too little to put an older one in an installed one's place: apt_preferences(5)."""
+    """A pin to the local archive. Its priority is above that of other archives, and too low for a downgrade of an
+    installed package (apt_preferences(5))."""
     return f'Package: {name}\nPin: origin ""\nPin-Priority: 999\n\n'
 
 
@@ -185,7 +188,8 @@ def _identity(deb: Deb) -> _Identity:
 
 
 def _deb(match: re.Match[str]) -> Deb:
-    """apt writes the file as name_version_architecture.deb, `%3a` for the colon of an epoch."""
+    """The .deb of one line of `--print-uris`. apt names the file name_version_architecture.deb, with `%3a` for the
+    colon of an epoch. Raises BuildError for a URL without a pool."""
     name, version, architecture = unquote(match["file"]).removesuffix(".deb").split("_")
     archive, _, pool = match["url"].partition("/pool/")
     if not urlsplit(match["url"]).path.endswith(".deb") or not pool:
@@ -202,7 +206,7 @@ def _deb(match: re.Match[str]) -> Deb:
 
 
 def _release_date(path: Path) -> int:
-    """The Date field of an InRelease or Release file, in seconds."""
+    """The Date field of an InRelease or Release file, in seconds since 1970. Raises BuildError without such a field."""
     date = re.search(r"^Date: (.+)$", path.read_text(errors="replace"), re.MULTILINE)
     if date is None:
         raise BuildError("has no Date", where=str(path))

@@ -1,4 +1,4 @@
-"""pimu.lock on the disk: read strictly, written by rename, by one at a time."""
+"""pimu.lock on disk. It is read strictly and replaced by a rename. One process at a time writes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCK_FILE = "pimu.lock"
 
 
 def read_lock(path: Path) -> Lock:
-    """An empty one where there is no file. Raises ConfigurationError."""
+    """The lock, which is empty if there is no file. Raises ConfigurationError for a file that is no lock."""
     try:
         if not os.path.lexists(path):
             return Lock()
@@ -27,13 +27,13 @@ def read_lock(path: Path) -> Lock:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """By one at a time: see `locked`. Raises DiskFullError."""
+    """Replace the file. The caller holds `locked`. Raises DiskFullError."""
     with told_when_full(path.parent, "make room there: what was resolved is to be written into the lock"):
         for left in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 16}.tmp"):
-            left.unlink()  # of a build that was killed: nobody else writes while the lock is held
+            left.unlink()  # a killed build left it: nobody else writes while the lock is held
         files.replace(path, to_text(lock).encode())
 
 
 def locked(path: Path) -> AbstractContextManager[None]:
-    """Two builds may have an answer for the same lock at once; none may be lost."""
+    """Hold the right to write the lock file. Two builds may add to it at once, and no addition may be lost."""
     return held(path.with_name(f".{path.name}.lock"))

@@ -1,4 +1,4 @@
-"""Fill the cache before a build needs it: from the servers, or with files that were downloaded elsewhere."""
+"""Fill the cache before a build: from the servers, or with files that the user has downloaded elsewhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from builder.store.upkeep import in_use
 def prefetch(
     project: Project, root: Path, files: Sequence[Path], progress: Progress, *, base: str | None, guest: str | None
 ) -> list[str]:
-    """Bring in `files`; without any, fetch all that pimu.lock names, the image of the base (else the cluster's), and
-    the ISO or cloud image of `guest`, which is confirmed and locked on the way.
+    """Import `files` into the cache. Without `files`, fetch every file that pimu.lock names, the image of `base` (or of
+    the project's default base), and the ISO or cloud image of `guest`; the latter is also confirmed and locked.
 
-    What was done, in lines. Raises DownloadError for a file that nothing here asks for.
+    Returns lines for the user. Raises DownloadError for a file that neither profiles nor the lock name, and
+    ConfigurationError when there is nothing to fetch.
     """
     lock, cache = read_lock(project.root / LOCK_FILE), Cache(root)
     with in_use(root):
@@ -60,7 +61,7 @@ def _take_guest(project: Project, name: str, cache: Cache, progress: Progress) -
 
 
 def _published(project: Project) -> Iterator[Named]:
-    """The files of all bases and guests that somebody publishes."""
+    """The published files of all bases and guests."""
     for name in project.names("bases"):
         if isinstance(image := project.base(name).source, ImageSource):
             yield named_base(name, image)
@@ -70,7 +71,7 @@ def _published(project: Project) -> Iterator[Named]:
 
 
 def _pin(wanted: Named, lock: Lock) -> Pin:
-    """The lock knows more of it than the profile may."""
+    """The pin with the digest and the size from the lock, if it has them: the profile may lack them."""
     locked = lock.get_image(wanted.name, wanted.request)
     return wanted.pin() if locked is None else wanted.pin(locked.sha256, locked.size)
 

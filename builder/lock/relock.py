@@ -1,4 +1,4 @@
-"""Renew pimu.lock, all of it or what has a name, and tell what has changed."""
+"""Renew pimu.lock, in whole or for chosen names, and list the changes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from builder.model.values import Sha256
 from builder.store.products import Store
 
 TOOLS = "tools"
-"""The name for all programs of the build host together."""
+"""The name for all programs of the build host."""
 
 
 class _Request(BaseModel):
-    """The request of a resolution: the value of its `request`."""
+    """The parsed `request` of a resolution."""
 
     sources: tuple[AptSource, ...]
     architecture: str
@@ -57,8 +57,8 @@ _LATER = "what the next build finds"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the locked thing `name`: a package's version, an image, or a program's versions, before and after;
-    None where there is none."""
+    """A change of the locked thing `name`: the version of a package, an image, or the versions of a program. `old` or
+    `new` is None if there was or is none."""
 
     name: str
     what: str
@@ -71,8 +71,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Relocker:
-    """`images` are the published files that the profiles pin, by what the lock calls them; `archives` all archives that
-    they name."""
+    """`images` has the published files that the profiles pin, by their names in the lock. `archives` has all archives
+    that the profiles name."""
 
     path: Path
     cache: Cache
@@ -82,11 +82,11 @@ class Relocker:
     archives: Sequence[AptSource]
 
     def upgrade(self, names: Collection[str] = ()) -> list[Change]:
-        """Ask the archives anew for all that is locked, or for what is named: locked things, packages, `tools`.
+        """Resolve everything locked again, or only `names`: locked things, packages, or `tools`.
 
-        What a base's change takes with it (a role's packages were resolved on the base as it was) is left to the next
-        build. So is a file, which is of one version for ever: it is forgotten where it is named. What a build locks
-        meanwhile stays. Raises ConfigurationError for a name that nothing has, DownloadError, BuildError.
+        If a base changes, the packages that were resolved on it are removed from the lock, and the next build resolves
+        them. A named file is removed too: a file has one fixed version. Entries that a build adds meanwhile stay.
+        Raises ConfigurationError for an unknown name, DownloadError, BuildError.
         """
         old = read_lock(self.path)
         things, packages = _chosen(old, names)
@@ -106,7 +106,7 @@ class Relocker:
         return list(_changes(before, after, self.images))
 
     def _without_old_pins(self, lock: Lock, things: Collection[str]) -> Lock:
-        """Less the images that the profiles pin no longer, and what is on them."""
+        """The lock without images that the profiles no longer pin, and without the packages on them."""
         pins = {name: request_of(source) for name, source in self.images.items()}
         for name, image in lock.images.items():
             if name in things and pins.get(name) != image.request:
@@ -160,7 +160,7 @@ class Relocker:
         return resolution.followed_by(found) if stays else found
 
     def _layer_below(self, request: _Request) -> Path | None:
-        """The layer that has the dpkg status of the request, where there is one and the cache has it."""
+        """The layer in the cache with the dpkg status of the request, or None."""
         if not request.is_on_a_base:
             return None
         kinds = (self.store.root / kind for kind in ("layers", "imports"))
@@ -169,12 +169,13 @@ class Relocker:
 
 
 def _on_top(lock: Lock, name: str) -> list[str]:
-    """Names in the lock of the packages on a base, given by its name or by that of its system."""
+    """Names of the lock's package sets on the base `name`. `name` is the base's or that of its system."""
     return [other for other in lock.resolutions if other.startswith(f"{name} ") and " packages " in other]
 
 
 def _chosen(lock: Lock, names: Collection[str]) -> tuple[set[str], set[str]]:
-    """Locked things, and packages to be renewed wherever they are. A thing's first words are enough."""
+    """The locked things and the packages that `names` mean. The first words of a thing's name are enough. Raises
+    ConfigurationError for an unknown name."""
     renewable = {*lock.resolutions, *lock.images, TOOLS}
     known = renewable | lock.files.keys()
     debs = {deb.name for resolution in lock.resolutions.values() for deb in resolution.debs}

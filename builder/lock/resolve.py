@@ -1,4 +1,4 @@
-"""The .debs of a build: those in pimu.lock, else those that the archive offers now, which are then locked."""
+"""The .debs of a build, from pimu.lock. If it has none, the archive's current ones are taken and locked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REMEDY = "the package has left the mirror: `pimu-build lock --upgrade` takes it
 
 
 class Resolver:
-    """Answers for one build. Threads may ask at once; each answer is locked on disk as soon as it is known."""
+    """The resolutions of one build. It is safe for threads. Each resolution is written into the lock at once."""
 
     def __init__(
         self, lock_path: Path, cache: Cache, store: Store, progress: Progress, *, offline: bool, locked: bool = False
@@ -45,9 +45,10 @@ class Resolver:
         bootstrap: bool,
         keyrings: Mapping[str, Path] | None = None,
     ) -> Resolution:
-        """The .debs of `name`, all of them in the cache. `keyrings` has files for those that are no paths here.
+        """The .debs of `name`, all in the cache. `keyrings` maps a keyring name that is no path on this host to a file.
 
-        Raises DownloadError (offline with nothing locked, no archive, a .deb that is gone), BuildError (apt).
+        Raises DownloadError (offline and not locked, archive unreachable, .deb gone), BuildError (apt), and
+        ConfigurationError when only locked things may be taken and `name` is not locked.
         """
         request = canonical(
             {
@@ -88,8 +89,8 @@ class Resolver:
         return resolution
 
     def published(self, wanted: Named, take: Callable[[], LockedImage]) -> LockedImage:
-        """A published file, in the cache: the locked one, else what `take` fetches and confirms; `keep_image` locks it,
-        when it has turned out to be what it should be. Raises DownloadError."""
+        """The locked published file, which is then in the cache. If it is not locked, `take` fetches and confirms it,
+        and the caller locks it by `keep_image` once it has proved usable. Raises DownloadError."""
         locked = self.lock.get_image(wanted.name, wanted.request)
         if locked is None:
             self._refuse_news(wanted.name)
@@ -103,7 +104,8 @@ class Resolver:
                 self._add_to_lock(lambda lock: lock.with_image(name, image))
 
     def file(self, name: str, request: str, pin: Callable[[], Pin]) -> LockedFile:
-        """A published file, in the cache: the locked one, else what `pin` finds out, which is then locked.
+        """The locked published file, which is then in the cache. If it is not locked, the file that `pin` names is
+        fetched and locked.
 
         Raises DownloadError.
         """
@@ -122,8 +124,8 @@ class Resolver:
         return file
 
     def _before(self, name: str, request: str, sources: Sequence[AptSource]) -> Resolution | None:
-        """The resolution that is locked for the same packages on an older base, with its .debs in the cache for apt: a
-        change of the base must not change all packages on it. None when a .deb is gone."""
+        """The previous resolution of these packages, so that a new base does not also upgrade everything on top of it.
+        Its .debs are in the cache afterwards. None if there is none, or if a .deb can no longer be fetched."""
         found = self.lock.resolutions.get(name)
         if found is None or _without_status(found.request) != _without_status(request):
             return None
@@ -142,15 +144,15 @@ class Resolver:
             )
 
     def keep(self, name: str, resolution: Resolution) -> None:
-        """Write an answer into the lock beside what others have found."""
+        """Add a resolution to the lock file. Entries of other builds stay."""
         with self._writing:
             if self.lock.resolutions.get(name) != resolution:
                 self._add_to_lock(lambda lock: lock.with_resolution(name, resolution))
 
     def require_tools(self, tools: Mapping[str, str]) -> None:
-        """Say which of the build host's programs, given with their versions, no locked image was made with.
+        """Warn about each program of the build host (`tools`: version by name) with a version that is not locked.
 
-        Raises ConfigurationError where nothing but what is locked may be taken.
+        With `locked`, raises ConfigurationError instead.
         """
         strangers = self.lock.strangers(tools)
         if not strangers:
@@ -166,7 +168,7 @@ class Resolver:
         self._progress.step("tools", f"the image may have other bytes than with those of {self.path.name}: {text}")
 
     def keep_tools(self, tools: Mapping[str, str]) -> None:
-        """Lock the versions of programs that nobody has locked yet."""
+        """Lock the versions of programs that are not in the lock yet."""
         new = {name: version for name, version in tools.items() if name not in self.lock.tools}
         if new and not self._locked:
             with self._writing:
@@ -186,7 +188,7 @@ def _without_status(request: str) -> dict[str, Any]:
 
 
 def deb_pins(resolution: Resolution, sources: Sequence[AptSource]) -> list[Pin]:
-    """The pins of a resolution's .debs. A .deb that its archive has no longer is looked for in the archives of old ones
+    """The pins of a resolution's .debs. If an archive no longer has a .deb, it is fetched from the snapshot archives
     that the sources name."""
     return [
         Pin(deb.url, deb.sha256, deb.size, _REMEDY, mirrors=tuple(dict.fromkeys(_snapshots(deb, resolution, sources))))
