@@ -1,1 +1,1 @@
-"""The nouns: frozen values that plan makes and apply obeys. Nothing here touches the world."""
+"""Frozen values that the other rooms share. Nothing here reads or writes files, or runs programs."""

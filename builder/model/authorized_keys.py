@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 _JUDGED = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
-"""Kinds whose numbers are looked at too."""
+"""Kinds of keys that are parsed in full."""
 _ON_TOKENS = ("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
 _FLAGS = """
     agent-forwarding cert-authority no-agent-forwarding no-port-forwarding no-pty no-touch-required no-user-rc
@@ -22,13 +22,13 @@ _VALUED = "command environment expiry-time from permitlisten permitopen principa
 _OPTION = re.compile(r'([a-z0-9-]+)(?:=("(?:\\"|[^"])*"))?(?:,|$)', re.IGNORECASE)
 _OPTIONS = re.compile(r'(?:"(?:\\"|[^"])*"|[^" \t])+')
 _SMALLEST_RSA = 1024
-"""Bits: RequiredRSASize of sshd_config(5)."""
+"""Bits, the default of RequiredRSASize (sshd_config(5))."""
 
 
 def key_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Each key with the number of its line, its fields parted by one blank; the comment stays as it is.
+    """Line number and line of each key, with one blank between the fields. The comment stays unchanged.
 
-    Raises ValueError with the line's number and the reason for the first line that sshd would not take.
+    Raises ValueError(line number, reason) for the first line that sshd would not take.
     """
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         bare = line.strip(" \t\r")
@@ -78,7 +78,8 @@ def _check_options(options: str) -> None:
 
 
 def _check_key(kind: str, blob: str) -> None:
-    """The base64 part is whole, of the kind that the first word says (RFC 4253, section 6.6), and a key."""
+    """Raises ValueError unless the base64 part is complete, of the kind in the first word (RFC 4253, section 6.6), and
+    a valid key."""
     if "-cert-v01@" in kind:
         raise ValueError("is a certificate; sshd takes the authority's key here, with the option cert-authority")
     if kind == "ssh-dss":
@@ -102,7 +103,7 @@ def _check_key(kind: str, blob: str) -> None:
 
 
 def _fields(blob: bytes) -> list[bytes]:
-    """Empty where the blob does not end with a field."""
+    """The fields of a key's blob (RFC 4251, section 5, `string`); empty if the last one is cut off."""
     fields: list[bytes] = []
     while blob:
         end = 4 + int.from_bytes(blob[:4], "big")

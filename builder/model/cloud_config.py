@@ -1,6 +1,6 @@
-"""The part of cloud-init's user-data and meta-data that a guest can be given (cloud-init's module reference).
+"""The keys of cloud-init's user-data and meta-data that guests understand (cloud-init's module reference).
 
-What this schema does not have is refused, so that nothing in a seed is without effect.
+All other keys are refused, so that no key in a seed is silently ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SUDO = re.compile(r"ALL\s*=\s*\(ALL(\s*:\s*ALL)?\)\s*NOPASSWD\s*:\s*ALL")
 
 
 def _check_key(value: object) -> object:
-    """One line of authorized_keys, as sshd reads it."""
+    """The key as a line of authorized_keys. Raises ValueError when sshd would not take it."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -37,7 +37,7 @@ def _check_key(value: object) -> object:
 
 
 def _check_sudo(value: object) -> object:
-    """Whether the account may become root."""
+    """Whether the account may become root. Raises ValueError for any rule that guests do not know."""
     rules = value if isinstance(value, list) else [value]
     if value is None or value is False:
         return False
@@ -57,7 +57,7 @@ def _locked(value: object) -> object:
 
 
 def _one_text(value: object) -> object:
-    """cloud-init takes a list of words too; tiny-cloud would run the numbers of its items."""
+    """Refuse a list of words. cloud-init takes one, but tiny-cloud would run the numbers of its items."""
     if isinstance(value, list):
         raise ValueError("is a list of words; write it as one text")
     return value
@@ -90,7 +90,7 @@ class CloudUser(Strict):
     groups: Annotated[tuple[Name, ...], BeforeValidator(_split)] = Field(default=(), strict=False)
     ssh_authorized_keys: tuple[Key, ...] = Field(default=(), strict=False)
     older_keys: tuple[Key, ...] = Field(default=(), strict=False, alias="ssh-authorized-keys")
-    """The spelling that cloud-init deprecates and still takes."""
+    """A deprecated spelling that cloud-init still takes."""
 
 
 class FileToWrite(Strict):
@@ -107,7 +107,7 @@ class FileToWrite(Strict):
 
 
 class CloudConfig(Strict):
-    """`user` renames the account `default`, which gets the keys of the top level."""
+    """`user` renames the account `default`. This account gets the ssh keys of the top level."""
 
     user: Name | None = None
     users: tuple[Literal["default"] | CloudUser, ...] = Field(default=("default",), strict=False)

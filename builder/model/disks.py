@@ -1,6 +1,7 @@
-"""Block devices as the kernel shows them, and what `flash` has to know of a disk before it may write to it.
+"""Block devices as the kernel shows them, and the facts that `flash` needs about a disk before it writes to it.
 
-A device number is `major:minor`, as in /sys/dev/block: names may change hands, and paths may be links.
+A device is identified by its number `major:minor`, as in /sys/dev/block: a name can move to another device, and a path
+can be a link.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Sysfs:
     """Facts of /sys/dev/block/NUMBER that lsblk does not show.
 
-    `holders` are names of devices that stand on this one (`dm-0`), `backing_file` the file of a loop device.
-    `virtual` devices have no hardware of their own: RAM, zram, nbd, zvols, all of device mapper, loops.
-    `diskseq` is another one after each change of medium (Linux 5.15).
+    `holders` are names of devices on top of this one (`dm-0`). `backing_file` is the file of a loop device.
+    `virtual` devices have no hardware of their own: RAM, zram, nbd, zvols, device mapper, loops.
+    `diskseq` changes with each change of the medium (Linux 5.15).
     """
 
     holders: tuple[str, ...] = ()
@@ -31,10 +32,12 @@ class Sysfs:
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """A row of lsblk(8) and what stands on it. Sizes in bytes; a text that lsblk does not know is empty.
+    """A row of lsblk(8) and the devices on top of it (`children`). Sizes are in bytes. A text that lsblk does not know
+    is empty.
 
-    `type` is lsblk's word: disk, part, lvm, crypt, raid1, mpath, rom, loop... `filesystem` may be that of a member of
-    something larger (`LVM2_member`). `sector` is a logical sector's size in bytes: partition tables count in it.
+    `type` is lsblk's word: disk, part, lvm, crypt, raid1, mpath, rom, loop... `filesystem` may be the type of a member
+    of something larger (`LVM2_member`). `sector` is the size of a logical sector in bytes, the unit of partition
+    tables.
     """
 
     path: str
@@ -58,7 +61,7 @@ class BlockDevice:
     sysfs: Sysfs = Sysfs()
 
     def tree(self) -> Iterator[BlockDevice]:
-        """This device and all that stands on it. What stands on several devices comes once for each."""
+        """This device and all devices on top of it. A device on top of several others comes once for each of them."""
         yield self
         for child in self.children:
             yield from child.tree()
@@ -74,7 +77,7 @@ class BlockDevice:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`devices` are the numbers of all that the filesystem is on: several for btrfs, none where there is no disk."""
+    """`devices` are the numbers of the filesystem's block devices: several for btrfs, none for a tmpfs."""
 
     target: str
     filesystem: str
@@ -83,7 +86,8 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """Something that this run reads or has made: `what` is its name in a sentence, `devices` where it is."""
+    """A file or folder that this run reads or has made. `what` is its name in a sentence, `devices` are the numbers of
+    the devices that hold it."""
 
     what: str
     path: str
@@ -92,8 +96,8 @@ class Protected:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All block devices at one moment. By device number, `swaps` is what /proc/swaps calls it, and `writers` are the
-    processes that have it open for writing."""
+    """All block devices at one moment. `swaps` has the names in /proc/swaps by device number. `writers` has the
+    processes that have a device open for writing, by device number."""
 
     disks: tuple[BlockDevice, ...]
     mounts: tuple[Mount, ...] = ()
@@ -110,7 +114,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A device of the command line: `path` as given, `number` (major:minor) when it leads to a block device."""
+    """A device of the command line. `path` is as the user typed it. `number` is major:minor if it is a block device."""
 
     path: str
     state: Literal["block", "absent", "other"]
@@ -119,7 +123,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The identity of a disk: two equal ones are the same disk, with the same medium. `size` in bytes."""
+    """The identity of a disk. Two equal values mean the same disk with the same medium. `size` is in bytes."""
 
     number: str
     size: int
@@ -131,7 +135,7 @@ class Identity:
 
     @property
     def password(self) -> str:
-        """The word by which a script names the disk: its serial number, else its WWN, else its size in bytes."""
+        """The word with which a script confirms the disk: its serial number, else its WWN, else its size in bytes."""
         return self.serial or self.wwn or str(self.size)
 
     @property
@@ -140,13 +144,13 @@ class Identity:
 
     @property
     def password_end(self) -> str:
-        """The word that a person types: the last four characters, or a whole size, because sizes are alike at their
-        end."""
+        """The word that a person types to confirm the disk: its last four characters. A size is typed in full, because
+        many sizes end alike."""
         return self.password[-4:] if self.serial or self.wwn else self.password
 
 
 RECORD = "pimu-id.json"
-"""On the boot volume."""
+"""Name of the record's file on the boot volume."""
 
 
 class Record(BaseModel):
@@ -160,7 +164,7 @@ class Record(BaseModel):
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
-        """None when it is not such a record: then the disk is a stranger's."""
+        """The record, or None when the text is none: then the disk does not belong to this project."""
         try:
             found = cls.model_validate_json(text)
         except ValidationError:
@@ -174,12 +178,12 @@ class Record(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of a disk, by its own bytes: udev's database, which lsblk reads, may be absent or old.
+    """The content of a disk, read from the disk itself: lsblk reads udev's database, which may be absent or old.
 
-    `signatures` are libblkid's words for its finds (`dos`, `ext4`, `crypto_LUKS`), `inside` those for the contents of
-    partitions. `blank`: samples from all over the disk are empty. `extra_partitions` counts partitions that no disk of
-    this project has. `guest_bytes` is the room of the guest's disk, None without one. `server_data` are the folders
-    with the data of a k3s server, which no image has.
+    `signatures` are libblkid's words for its finds (`dos`, `ext4`, `crypto_LUKS`), `inside` its words for the contents
+    of partitions. `blank`: samples from all over the disk are empty. `extra_partitions` counts partitions that no disk
+    of this project has. `guest_bytes` is the room that the guest's disk takes, or None without a guest's disk.
+    `server_data` are folders with the data of a k3s server; no image has such data.
     """
 
     signatures: tuple[str, ...] = ()
@@ -200,12 +204,13 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a disk is not written to; `text` goes on after "it "."""
+    """A reason against writing to a disk. `text` continues a sentence that begins with "it "."""
 
     kind: Kind
     text: str
 
 
 def printable(text: str) -> str:
-    """A disk's name for itself is any text: control characters, and those that turn the line around, become `?`."""
+    """The text with `?` for control characters and for characters that change the direction of text. A disk may report
+    any text as its name."""
     return "".join("?" if unicodedata.category(character)[0] == "C" else character for character in text).strip()

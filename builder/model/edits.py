@@ -1,7 +1,7 @@
-"""The closed set of things that may be done to an image's two filesystems.
+"""All kinds of edits of an image's two filesystems.
 
-An edit is data. `builder.fs.tree` does it to a tree in memory, `builder.image.stamp` to an unmounted image, and
-`builder.verify` checks in the finished image that it was done. All three read these same values.
+An edit is data. `builder.fs.tree` applies it to a tree in memory, `builder.image.stamp` applies it to an unmounted
+image, and `builder.verify` checks its result in the finished image.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SECRET_MODE = 0o600
 class Edit:
     """`path` is absolute on its volume (`/config.txt` on boot, `/etc/hostname` on root).
 
-    `scope` golden edits are shared by all nodes of a role and must hold no secret; node edits are stamped.
-    `origin` is the profile or overlay file (with line where known) that set the value, `feature` the file in
-    builder/features/ that asked.
+    All nodes of a role share the edits with the `scope` golden; these must hold no secret. Edits with the `scope` node
+    are stamped into each node's image. `origin` is the profile or overlay file, with a line if known, that set the
+    value. `feature` is the name of the feature that made the edit.
     """
 
     volume: Volume
@@ -56,7 +56,7 @@ class WriteFile(Edit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteSecret(Edit):
-    """A file that holds a secret and a newline; what it is, is asked for when a node is stamped."""
+    """A file that holds a secret and a newline. The secret is resolved when a node is stamped."""
 
     secret: SecretRef
     mode: int = SECRET_MODE
@@ -73,7 +73,7 @@ class WriteSecret(Edit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceBlob(Edit):
-    """Put a file that apply makes (`blob` names it) at `path`."""
+    """Put a file that the build makes, such as the guest's disk, at `path`. `blob` names the file."""
 
     blob: Blob
     mode: int = FILE_MODE
@@ -114,7 +114,7 @@ class SetMode(Edit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchText(Edit):
-    """Change a text file that the base (or an earlier edit) put there; mode and owner stay."""
+    """Change a text file of the base or of an earlier edit. Mode and owner stay the same."""
 
     patch: Patch
 
@@ -124,7 +124,7 @@ class PatchText(Edit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remove(Edit):
-    """Remove a file or symlink. That it is not there already is not an error."""
+    """Remove a file or symlink. An absent one is not an error."""
 
     def describe(self) -> str:
         return f"remove {self.volume}:{self.path}"

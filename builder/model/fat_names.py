@@ -11,7 +11,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNOREC
 
 
 def fat_fault(path: str) -> str:
-    """The reason why FAT cannot hold a path, for an error after the path; empty for one that it can."""
+    """The reason why FAT cannot hold `path`, to follow the path in an error; empty if it can."""
     parts = path.strip("/").split("/")
     if _NOT_ON_FAT & set(path) or any(part.endswith((".", " ")) or part.startswith(" ") for part in parts):
         return "has a name that FAT cannot hold"

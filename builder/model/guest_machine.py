@@ -13,7 +13,7 @@ from builder.model.values import Mac, Size
 
 class GuestMachine(Strict):
     memory: Literal["auto"] | Annotated[Size, Field(ge=256 * MIB)] = Field(
-        description="Memory of the guest: as much as the Pi can give, or a size, which swap may back.",
+        description="Memory of the guest: auto for as much as the Pi can give, or a size. Swap may back a part of it.",
         examples=["auto", "60GiB"],
     )
     cpus: int = Field(ge=1, le=4, description="Processors of the guest. A Pi 4 has four cores.", examples=[3])

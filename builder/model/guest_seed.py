@@ -1,4 +1,4 @@
-"""The facts for a guest about itself: its name, its accounts, its network."""
+"""The values that a guest reads from its seed: its name, its accounts, its network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ SHELL = "/bin/bash"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`is_root`: may become root without a password. `keys` are lines of authorized_keys. `shell` is a path; a guest
-    that lacks it uses /bin/sh."""
+    """`is_root`: the account may become root without a password. `keys` are lines of authorized_keys. `shell` is a
+    path; a guest without that file uses /bin/sh."""
 
     name: str
     keys: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Files that packages make when they are configured, and that must not be the same in two nodes: a table."""
+"""A table of files that packages make when they are configured, and that must differ between nodes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _without_blank(path: str) -> str:
 
 
 MadePath = Annotated[ImagePath, AfterValidator(_without_blank)]
-"""In the list of files to remake on the Pi a blank comes between the path and its package."""
+"""A path without blanks. On the Pi, the list of files to remake has a blank between the path and its package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`pattern` is a path as fnmatch(3) has it. `remaker` is a script of overlays/features/identities that makes the
-    file on the Pi; "" where the package's own service makes it, or nothing needs it; None where only a person can
-    say whether all nodes may have the same one."""
+    """`pattern` is a path pattern (fnmatch(3)). `remaker` is a script of overlays/features/identities that makes the
+    file on the Pi. It is "" if the package's own service makes the file, or nothing needs it, and None if a person must
+    decide whether all nodes may share the file."""
 
     pattern: str
     remaker: str | None
@@ -48,11 +48,11 @@ TABLE = (
     Known("/var/lib/samba/private/*.tdb", ""),  # smbd
     Known("/var/lib/tor/keys/*", ""),
     Known("/etc/cockpit/ws-certs.d/0-self-signed.*", ""),  # cockpit-certificate-ensure
-    Known("/etc/dropbear/*_host_key", None),  # of dropbear-initramfs: the initrd has a copy
+    Known("/etc/dropbear/*_host_key", None),  # dropbear-initramfs: the initrd has a copy
     Known("/etc/dropbear/initramfs/*_host_key", None),
-    Known("/etc/munge/munge.key", None),  # a cluster shares one
+    Known("/etc/munge/munge.key", None),  # all nodes of a cluster share it
 )
-"""Beside these, builder/bake/pack.py leaves out what no layer holds: ssh host keys, machine-id, random seeds."""
+"""In addition, builder/bake/pack.py leaves ssh host keys, the machine-id and random seeds out of every layer."""
 
 
 def known(path: str) -> Known | None:
@@ -61,8 +61,9 @@ def known(path: str) -> Known | None:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """The choices of a bake about these files. `chosen` are the actions of a profile, by path. `files` (text and mode)
-    and `links` remake them at boot, by absolute path; a bake takes only those of identities.d that it needs."""
+    """The choices of a bake about these files. `chosen` has the actions of a profile, by path. `files` (text and mode)
+    and `links` (target) remake them at boot; both are by absolute path. A bake takes only the files of identities.d
+    that it needs."""
 
     chosen: Mapping[str, Action] = field(default_factory=dict)
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)

@@ -1,4 +1,5 @@
-"""Identity of a node: a function of (cluster name, node name, purpose), so that every rebuild is the same machine."""
+"""The identity of a node. It is derived from cluster name, node name and purpose, so that a rebuilt image is the same
+machine."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pimu-build/identity")
 
 
 def derived_uuid(cluster: str, subject: str, purpose: str) -> uuid.UUID:
-    """uuid5 of cluster, node or role, and purpose (RFC 9562, section 5.5)."""
+    """A version 5 UUID of cluster, node or role (`subject`), and purpose (RFC 9562, section 5.5)."""
     return uuid.uuid5(_NAMESPACE, f"{cluster}/{subject}/{purpose}")
 
 
@@ -24,12 +25,12 @@ def derived_mac(cluster: str, node: str, purpose: str) -> str:
 
 
 def derived_disk_id(cluster: str, node: str) -> int:
-    """32-bit MBR disk signature, never 0, which Linux takes for "has no PARTUUID"."""
+    """A 32-bit MBR disk signature. It is never 0, because Linux then has no PARTUUID for the disk."""
     return int.from_bytes(derived_uuid(cluster, node, "disk").bytes[:4], "big") or 1
 
 
 def link_local(mac: str) -> str:
-    """The IPv6 address that a Linux interface gives itself by its MAC address (RFC 4291, appendix A)."""
+    """The link-local IPv6 address that Linux derives from a MAC address (RFC 4291, appendix A)."""
     octets = [int(octet, 16) for octet in mac.split(":")]
     octets[0] ^= 2
     interface = bytes([*octets[:3], 0xFF, 0xFE, *octets[3:]])
@@ -52,8 +53,7 @@ class Identity:
 
 
 def identity_of(settings: NodeSettings) -> Identity:
-    """The identity of a node: values of its profiles, and for the rest values derived from the names of cluster and
-    node."""
+    """The identity of a node. Values that its profiles do not give are derived from the names of cluster and node."""
     cluster, node, bridge_mac = settings.cluster, settings.name, settings.bridge.mac
     guest_mac = settings.machine.mac if settings.machine else "derived"
     if bridge_mac == "derived":

@@ -15,9 +15,9 @@ _MERGED = re.compile(r"^/(bin|sbin|lib(?:32|64|x32)?)/")
 
 
 def fault(path: str) -> str:
-    """The reason why `path` is no absolute path of a file in an image, for an error after the path; "" if it is one.
+    """The reason why `path` is no absolute path of a file in an image, to follow the path in an error; "" if it is one.
 
-    `.`, `..`, doubled slashes and the root itself are refused: two spellings of one path would be two files.
+    `.`, `..`, doubled slashes and the root itself are refused: two spellings of one path would count as two files.
     """
     if not path.startswith("/") or path.startswith("//") or path == "/" or posixpath.normpath(path) != path:
         return "is not the absolute path of a file in the image, such as /etc/foo/key.pem"
@@ -37,9 +37,9 @@ def _check(path: str) -> str:
 
 
 ImagePath = Annotated[str, AfterValidator(_check)]
-"""Absolute on its volume, and never a path of the host."""
+"""An absolute path on a volume of the image. It is never used as a path of the host."""
 
 
 def usr_merged(path: str) -> str:
-    """An absolute path as it is after the merge of /usr: dpkg lists `/lib/x` where the file is `/usr/lib/x`."""
+    """An absolute path on a system with merged /usr: dpkg lists `/lib/x`, and the file is `/usr/lib/x`."""
     return _MERGED.sub(r"/usr/\1/", path)

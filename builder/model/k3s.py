@@ -1,4 +1,4 @@
-"""The k3s cluster in profiles/: the part that its nodes share, and the part of one node."""
+"""The k3s settings in profiles/: those of the cluster, and those of one node."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _check_server(value: object) -> object:
 
 
 def _check_label(value: object) -> object:
-    """A reserved prefix is the API server's to give: an agent that asks for one does not start (k3s's documentation,
-    "advanced")."""
+    """Raises ValueError for a reserved prefix: an agent that asks for one does not start (k3s's documentation,
+    "advanced"); also for a text that is no label's key."""
     if isinstance(value, str) and _RESERVED.search(value):
         raise ValueError("has a prefix with which an agent does not start; use your own, such as pimu.io/")
     if isinstance(value, str) and not re.fullmatch(_KEY, value):
@@ -37,7 +37,7 @@ def _check_label(value: object) -> object:
 
 
 def _check_reason(value: object) -> object:
-    """It becomes a comment."""
+    """Raises ValueError unless the reason is one line of text: it becomes a comment."""
     if isinstance(value, str) and not (value.strip() and value.isprintable()):
         raise ValueError("is not a reason in one line")
     if value is True:
@@ -56,14 +56,14 @@ Reason = Annotated[str | Literal[False], BeforeValidator(_check_reason)]
 
 
 class K3sCluster(Strict):
-    """The part of k3s that all nodes share."""
+    """The k3s settings that all nodes share."""
 
     version: Version = Field(description="Release of k3s.", examples=["v1.36.5+k3s1"])
     server: Server = Field(description="Address of the server that nodes join.", examples=["https://node-001.lan:6443"])
     address: Ipv4 | None = Field(
         default=None,
         description="IPv4 address of the server, for nodes whose DNS does not know its name. A fixed address in the "
-        "file of the server's node serves too.",
+        "file of the server's node is used if this key is absent.",
         examples=["192.168.1.11"],
     )
     token: SecretReference = Field(
@@ -74,14 +74,14 @@ class K3sCluster(Strict):
     )
     ca: SecretReference | None = Field(
         default=None,
-        description="Reference to the file of `pimu-build k3s-ca`. With it agents know their server before they first "
-        "see it.",
+        description="Reference to the file that `pimu-build k3s-ca` writes. With it agents join no other server than "
+        "yours.",
         examples=["file:profiles/access/k3s-ca"],
     )
     node_passwords: SecretReference | None = Field(
         default=None,
-        description="Reference to the secret from which each node's own password follows. Without it the passwords "
-        "follow from the tokens.",
+        description="Reference to the secret from which each node's own password is derived. Without it the passwords "
+        "are derived from the tokens.",
         examples=["file:profiles/access/node-passwords"],
     )
     releases: Url = Field(
@@ -112,7 +112,7 @@ class K3sCluster(Strict):
 
     @model_validator(mode="after")
     def _secrets_are_several(self) -> K3sCluster:
-        """`prompt` would be asked once, and the answer would serve for both."""
+        """Two secrets with one reference are refused. `prompt` too: it is asked once, and both would get the answer."""
         if self.agent_token == self.token:
             raise ValueError("token and agent_token are the same, and each worker would hold the servers' token")
         if self.node_passwords in (self.token, self.agent_token):
@@ -120,44 +120,44 @@ class K3sCluster(Strict):
         return self
 
     def join_token(self, user: User) -> SecretRef:
-        """The token of a node that joins as an agent (`node`) or as a further server. With `ca` it names the cluster's
-        root, and the node joins no other cluster."""
+        """The token with which a node joins as an agent (`node`) or as a further server. With `ca` the token names the
+        cluster's root, and the node joins no other cluster."""
         reference = self.agent_token if user == "node" else self.token
         return SecretRef(reference, "k3s-token", ca=self.ca or "", user=user)
 
     def admitting(self, user: User) -> SecretRef:
-        """The password that a server compares a token with. k3s's documentation (token) allows the password alone in
-        every case, and a bootstrap token in none: those are objects of the running cluster."""
+        """The password with which a server compares a joining node's token. k3s's documentation (token) allows a plain
+        password here, and no bootstrap token: these are objects of the running cluster."""
         reference = self.agent_token if user == "node" else self.token
         return SecretRef(reference, "k3s-token", "password", self.ca or "", user)
 
     def node_password(self, name: str, user: User) -> SecretRef:
-        """The one by which k3s knows the node again (k3s: pkg/nodepassword). An agent's token is on the disk of every
-        worker: where the passwords follow from it, one stolen disk is enough to be any other worker."""
+        """The password by which k3s recognises a node that joins again (k3s: pkg/nodepassword). The agents' token is on
+        the disk of every worker: if the passwords follow from it, one stolen disk is enough to pose as any worker."""
         purpose = f"node-password/{name}"
         if self.node_passwords is not None:
             return SecretRef(self.node_passwords, "node-passwords", purpose)
         return SecretRef(self.agent_token if user == "node" else self.token, "k3s-token", purpose, user=user)
 
     def assets(self, architecture: Architecture) -> tuple[str, ...]:
-        """File names of a release that a node without a network needs: the program, and the archive of images if one is
-        named."""
+        """Names of the release's files that a node needs without internet: the program, and the archive of container
+        images if `images` is set."""
         program = "k3s" if architecture == "amd64" else f"k3s-{architecture}"
         return (program, self.image_archives[architecture]) if self.images else (program,)
 
     @property
     def image_archives(self) -> dict[Architecture, str]:
-        """The release's asset with container images, by architecture; empty where no images are asked for."""
+        """Name of the release's archive of container images, by architecture; empty if `images` is not set."""
         if self.images is None:
             return {}
         return {name: f"k3s-airgap-images-{name}.{self.images}" for name in get_args(Architecture)}
 
     def list_of(self, architecture: Architecture) -> str:
-        """The release's asset with the checksums of the others."""
+        """Name of the release's file with the checksums of the others."""
         return f"sha256sum-{architecture}.txt"
 
     def url_of(self, asset: str) -> str:
-        """+ is a blank to some servers."""
+        """The URL of a file of the release. Some servers read + as a blank, so it is escaped."""
         return f"{self.releases}/{self.version.replace('+', '%2B')}/{asset}"
 
     @property
@@ -167,18 +167,18 @@ class K3sCluster(Strict):
 
 class _Member(Strict):
     labels: dict[Label, LabelValue] = Field(
-        description="Labels of the node. They count when it joins for the first time.",
+        description="Labels of the node. k3s sets them when the node joins for the first time.",
         examples=[{"pimu.io/emulated": "true"}],
     )
     taints: tuple[Taint, ...] = Field(
         strict=False,
-        description="Taints of the node. They count when it joins for the first time.",
+        description="Taints of the node. k3s sets them when the node joins for the first time.",
         examples=[["pimu.io/emulated=true:NoSchedule"]],
     )
 
     @property
     def label_words(self) -> list[str]:
-        """As k3s wants them: KEY=VALUE, sorted."""
+        """The labels in k3s's form KEY=VALUE, sorted."""
         return sorted(f"{key}={value}" for key, value in self.labels.items())
 
 
@@ -204,7 +204,7 @@ class K3sServer(_Member):
         examples=[["k3s.example.org"]],
     )
     disable: dict[Component, Reason] = Field(
-        description="Packaged components that stay away, each with the reason; false brings one back.",
+        description="Packaged components of k3s to leave out, each with the reason. false brings one back.",
         examples=[{"traefik": "an ingress would run on an emulated worker", "servicelb": False}],
     )
 

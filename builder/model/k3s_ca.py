@@ -1,8 +1,8 @@
 """The certificate authorities of a k3s cluster as one file: PEM, each part under a comment with its name.
 
-The parts that k3s finds in /var/lib/rancher/k3s/server/tls before its first start, it makes its cluster of; with the
-keys of root and intermediate, which only the file has, their successors can be made (k3s: contrib/util,
-generate-custom-ca-certs.sh).
+A server gets the parts in PLACED in /var/lib/rancher/k3s/server/tls before its first start, and k3s uses them for its
+cluster. Only the file has the keys of root and intermediate. They are needed to make new parts later (k3s:
+contrib/util, generate-custom-ca-certs.sh).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 ISSUED = ("client-ca", "server-ca", "request-header-ca", "etcd/peer-ca", "etcd/server-ca")
-"""By the intermediate; the `.crt` of each holds the chain, the root last."""
+"""Authorities that the intermediate issues. The `.crt` of each holds the chain, with the root last."""
 
 PLACED = (*(f"{name}.{suffix}" for name in ISSUED for suffix in ("crt", "key")), "service.key")
 ROOT, INTERMEDIATE = "root-ca", "intermediate-ca"
@@ -31,7 +31,7 @@ def to_text(cluster: str, parts: Mapping[str, str]) -> str:
 
 
 def from_text(text: str) -> dict[str, str]:
-    """PEM by the part's name. Raises ValueError, which never quotes the text."""
+    """PEM by the part's name. Raises ValueError; its message never quotes the text."""
     pieces = _HEADING.split(f"{text}\n")
     parts = dict(zip(pieces[1::2], (f"{piece.strip()}\n" for piece in pieces[2::2]), strict=True))
     for name in PARTS:
@@ -45,6 +45,6 @@ def from_text(text: str) -> dict[str, str]:
 
 
 def root_digest(parts: Mapping[str, str]) -> str:
-    """The digest in a token that names its cluster: the sha256 of the root's DER (k3s: pkg/clientaccess, hashCA)."""
+    """The digest with which a token names its cluster: the sha256 of the root's DER (k3s: pkg/clientaccess, hashCA)."""
     ((_, body),) = _BLOCK.findall(parts[f"{ROOT}.crt"])
     return hashlib.sha256(base64.b64decode(body)).hexdigest()

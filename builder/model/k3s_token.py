@@ -1,4 +1,4 @@
-"""A token of k3s, taken apart and put together as k3s does it.
+"""Parse and write a token of k3s, as k3s does.
 
 Sources: k3s, pkg/clientaccess/token.go (parseToken), pkg/passwd/passwd.go (EnsureUser), docs/cli/token.md.
 
@@ -18,22 +18,20 @@ from typing import Literal
 User = Literal["node", "server"]
 
 SHORTEST_GOOD = 16
-"""Characters of a password: a shorter one can be guessed by anybody who reaches the server's port."""
+"""Characters of a password. Anybody who reaches the server's port could guess a shorter one."""
 
 _PREFIX = "K10"
 _BOOTSTRAP = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
 _CARRIED = re.compile(r"[!#-&(-_a-~]+")
-"""Printable ASCII without blanks and quotes. k3s cuts blanks off the ends of a token's file, a newline would add a line
-to it, and quotes are mostly of a file that somebody took for YAML or shell."""
+"""Printable ASCII without blanks and quotes. k3s strips blanks from the ends of a token's file, a newline would add a
+line to it, and quotes mostly mean that somebody took the file for YAML or shell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`digest` is the cluster's, or "". `user` is "" when the text does not say whom the token admits.
-
-    `password` is ID.SECRET for a bootstrap token.
-    """
+    """`digest` is the digest of the cluster's root, or "". `user` is "" if the text names no user. `password` is
+    ID.SECRET for a bootstrap token."""
 
     digest: str
     user: str
@@ -42,7 +40,7 @@ class Token:
     is_full: bool
 
     def refusal(self, user: User) -> str:
-        """Why the token does not serve for `user`, or ""."""
+        """The reason why the token does not admit `user`, or ""."""
         if self.user not in ("", user):
             if self.user == "server":
                 return "is the servers' token (K10...::server:...): it admits servers, and each agent would hold it"
@@ -52,7 +50,7 @@ class Token:
         return ""
 
     def remark(self) -> str:
-        """A warning about a token that k3s takes, for an error after its reference; "" for a good one."""
+        """A warning about a token that k3s takes, to follow its reference in a message; "" for a good token."""
         if self.is_bootstrap:
             return (
                 "is a bootstrap token: it expires (`k3s token list` on the server says when), and a worker that starts "
@@ -63,12 +61,12 @@ class Token:
         return ""
 
     def in_full(self, digest: str, user: User) -> str:
-        """The same token for the cluster of that digest alone."""
+        """The token in full, so that it works only for the cluster with this digest of its root."""
         return f"{_PREFIX}{digest}::{self.password if self.is_bootstrap else f'{user}:{self.password}'}"
 
 
 def parse(text: str) -> Token:
-    """Raises ValueError, which never quotes the text."""
+    """Raises ValueError; its message never quotes the text."""
     if not text:
         raise ValueError("is empty")
     if not _CARRIED.fullmatch(text):

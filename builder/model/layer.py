@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 ROOT_TAR: Final = "root.tar"
-"""The root volume's part of the layer: an OCI image-layer tar, with whiteouts."""
+"""The layer's files of the root volume: an OCI image-layer tar, with whiteouts."""
 
 BOOT_TAR: Final = "boot.tar"
-"""The whole boot volume; a layer that does not change it has none."""
+"""The whole boot volume. A layer that does not change it has no such file."""
 
 DPKG_STATUS: Final = "dpkg-status"
-"""dpkg's status file after this layer, beside the tars: apt reads it at each resolution."""
+"""dpkg's status file after this layer. It is outside of the tars because apt reads it at each resolution."""
 
 KEYRINGS: Final = "keyrings"
-"""Folder of the keyrings that an imported image's own apt sources name."""
+"""Folder with the keyrings that the apt sources of an imported image name."""

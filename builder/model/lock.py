@@ -1,4 +1,5 @@
-"""pimu.lock: resolved packages and files, so that later builds fetch the same. Written sorted, one package a line."""
+"""pimu.lock: resolved packages and files, so that later builds fetch the same. It is sorted, with one package a
+line."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ DebArchitecture = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 UrlPath = Annotated[str, Field(pattern=r"^[!-~]+$")]
 
 VERSION = 2
-"""Version 1 had each request as a text with JSON in it."""
+"""In version 1, each request was a JSON text inside a string."""
 REMEDY = "remove it; the next build writes it anew"
 
 
@@ -30,13 +31,13 @@ def _as_text(request: object) -> object:
 
 
 Request = Annotated[str, BeforeValidator(_as_text)]
-"""A question to archives or publishers, in canonical JSON. In the lock's text it is an object."""
+"""A request to archives or publishers, in canonical JSON. In the lock's text it is an object."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deb:
-    """A .deb of an archive: `{archive}/{path}` is its URL, `size` bytes, `sha256` in hexadecimal. `epoch`: when the
-    archive had it, in seconds; 0 where that is the resolution's time."""
+    """A .deb of an archive. Its URL is `{archive}/{path}`; `size` is in bytes, `sha256` in hexadecimal. `epoch` is a
+    time when the archive had it, in seconds since 1970; 0 means the `epoch` of the resolution."""
 
     name: Package
     version: DebVersion
@@ -54,9 +55,9 @@ class Deb:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The answer to one `request`. `epoch`: seconds, the newest Release file's date when all of it was
-    resolved; `essential`: the names to be extracted before dpkg can work in an empty tree; `removed`: the names of
-    installed packages that cannot be beside these, and go before they come."""
+    """The answer to one `request`. `epoch` is the date of the newest Release file when everything was resolved, in
+    seconds since 1970. `essential` are the packages to extract first: dpkg cannot work in an empty tree without them.
+    `removed` are installed packages that conflict with `debs`; they are removed first."""
 
     request: Request
     epoch: Time
@@ -65,7 +66,8 @@ class Resolution:
     removed: tuple[Package, ...] = ()
 
     def followed_by(self, newer: Resolution) -> Resolution:
-        """`newer`, as of this one's time: what it has not changed bears the same times in an image."""
+        """`newer` with the `epoch` of this resolution, so that files of unchanged packages keep their times in an
+        image. New .debs get the newer epoch."""
         known = set(self.debs)
         came = newer.epoch if newer.epoch != self.epoch else 0
         debs = tuple(deb if deb in known else replace(deb, epoch=came) for deb in newer.debs)
@@ -74,9 +76,9 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class LockedImage:
-    """A published file as it was taken: the one at `url`, and the raw image in it, which is itself where nothing is
-    packed. `signed_by` is the fingerprint of the key whose signature was good, "" where the profile's own values were
-    enough."""
+    """A published file that a build has taken from `url`. `extracted_*` are the facts of the raw image in it, or of the
+    file itself if it is not compressed. `signed_by` is the fingerprint of the key with the good signature, or "" if the
+    profile's own digest was enough."""
 
     request: Request
     url: Url
@@ -89,7 +91,7 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True)
 class LockedFile:
-    """A published file as it was taken."""
+    """A published file that a build has taken from `url`. `size` is in bytes."""
 
     request: Request
     url: Url
@@ -102,7 +104,7 @@ Locked = TypeVar("Locked", Resolution, LockedImage, LockedFile)
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """`tools`: the versions of each program that is known to make the same bytes of all this."""
+    """`tools` has the versions of each program of the build host that make the same bytes."""
 
     resolutions: Mapping[str, Resolution] = field(default_factory=dict)
     images: Mapping[str, LockedImage] = field(default_factory=dict)
@@ -110,14 +112,14 @@ class Lock:
     files: Mapping[str, LockedFile] = field(default_factory=dict)
 
     def get(self, name: str, request: str) -> Resolution | None:
-        """The locked answer, unless the profiles have asked for something else since."""
+        """The locked resolution, or None if there is none or its request differs."""
         return _answer(self.resolutions.get(name), request)
 
     def with_resolution(self, name: str, resolution: Resolution) -> Lock:
         return replace(self, resolutions={**self.resolutions, name: resolution})
 
     def without(self, *names: str) -> Lock:
-        """The lock without the entries of these names: the next build asks for them anew."""
+        """The lock without the entries of these names. The next build resolves them again."""
         return replace(
             self,
             resolutions={name: one for name, one in self.resolutions.items() if name not in names},
@@ -126,8 +128,8 @@ class Lock:
         )
 
     def with_changes(self, old: Lock, new: Lock) -> Lock:
-        """This lock with what has changed from `old` to `new`, where it is as `old` is: who has locked something else
-        meanwhile knows better. Versions of tools are added up."""
+        """This lock with the changes from `old` to `new`. An entry that differs from `old` here stays: somebody has
+        locked it meanwhile. The versions of tools are merged."""
         tools = {
             name: tuple(sorted({*self.tools.get(name, ()), *new.tools.get(name, ())}))
             for name in {**self.tools, **new.tools}
@@ -152,7 +154,7 @@ class Lock:
         return replace(self, files={**self.files, name: file})
 
     def strangers(self, tools: Mapping[str, str]) -> dict[str, str]:
-        """The programs, with their versions, that are locked with other versions only."""
+        """The programs, with their versions, that the lock has only with other versions."""
         return {name: version for name, version in tools.items() if version not in self.tools.get(name, (version,))}
 
     def with_tools(self, tools: Mapping[str, str]) -> Lock:
@@ -172,7 +174,7 @@ def _answer(found: Locked | None, request: str) -> Locked | None:
 
 
 def canonical(value: object) -> str:
-    """JSON with one spelling per value: cache keys and the lock are compared by it."""
+    """JSON with one spelling per value. Cache keys and locked requests are compared in this form."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -182,7 +184,7 @@ def deb_data(deb: Deb) -> dict[str, Any]:
 
 
 def as_data(locked: Resolution | LockedImage | LockedFile) -> dict[str, Any]:
-    """Plain data, in the words of the lock's text."""
+    """Plain data, with the keys of the lock's text."""
     if not isinstance(locked, Resolution):
         return asdict(locked)
     data = {**asdict(locked), "debs": [deb_data(deb) for deb in locked.debs]}
@@ -228,7 +230,7 @@ def to_text(lock: Lock) -> str:
 
 
 def _indented(data: object, columns: int) -> str:
-    """JSON whose lines after the first are indented by so many columns."""
+    """JSON. Its lines after the first are indented by `columns`."""
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False).replace("\n", "\n" + " " * columns)
 
 
@@ -237,7 +239,8 @@ def _with_object(locked: LockedImage | LockedFile) -> dict[str, Any]:
 
 
 def _object(request: str) -> object:
-    """As an object where it is one in canonical JSON: only then it comes back as the same text."""
+    """The request as an object if it is canonical JSON, because only then reading the lock restores the same text. Else
+    the text."""
     try:
         data = json.loads(request)
     except ValueError:

@@ -1,5 +1,5 @@
-"""The part of network-config, version 2, that a guest can be given (cloud-init's Networking Config Version 2, and
-netplan-yaml, whose words these are). A guest has one card, which the kernel calls eth0."""
+"""The keys of network-config, version 2, that guests understand. Sources: cloud-init, Networking Config Version 2, and
+netplan-yaml. A guest has one card, which the kernel calls eth0."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Nameservers(Strict):
 
 
 class Ethernet(Strict):
-    """`optional` changes nothing: a guest's boot never waits for its network."""
+    """`optional` has no effect: a guest's boot never waits for its network."""
 
     match: Match | None = None
     set_name: Annotated[str, of_form(r"(?!lo$)[a-z][a-z0-9_-]{0,14}", "is not a card's name such as lan0")] | None = (

@@ -1,4 +1,4 @@
-"""A file of overlays/, read once, with the owner and mode that overlays/manifest.yaml gives it."""
+"""A file of overlays/, with its owner and mode from overlays/manifest.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed set of text patches. `apply` is idempotent: apply(apply(text)) == apply(text)."""
+"""All kinds of text patches. `apply` is idempotent: apply(apply(text)) == apply(text)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ SecretKind = Literal["password-hash", "k3s-token", "k3s-ca", "node-passwords"]
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """A reference to a secret, which is read at the last moment: `env:NAME`, `file:PATH` or `prompt`. Never the secret
-    itself.
+    """A reference to a secret: `env:NAME`, `file:PATH` or `prompt`. It never holds the secret, which is read at the
+    last moment.
 
-    With a `purpose`, what is wanted is another secret that follows from it, the same at every build: of a cluster's
-    certificate authorities, a part; of a token, its `password` alone. A token with the reference of a `ca` is for the
-    cluster of that root alone; `user` says whom a token admits, and "" leaves it open.
+    With a `purpose`, it means another secret that is derived from the first, the same at every build: one part of a
+    cluster's certificate authorities, the `password` in a token, or a node's password. `ca` is the reference of the
+    authorities: the token then works only for the cluster with that root. `user` says whom a token admits; "" means
+    any.
     """
 
     reference: str
@@ -32,7 +33,7 @@ class SecretRef:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     def describe(self) -> str:
-        """The places, and what for."""
+        """The references and the purpose, as text."""
         purpose = f" for {self.purpose}" if self.purpose else ""
         pinned = f" with the hash of {self.ca}" if self.ca and not self.purpose else ""
         return f"{self.reference}{purpose}{pinned}"
@@ -46,7 +47,7 @@ def refuse_secrets(secret: SecretRef) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """str.splitlines() would make two records of one with U+2028 in it."""
+    """The lines of a text. str.splitlines() would split a record at U+2028 too."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -63,7 +64,7 @@ class NamedBlock:
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
         begin, end = f"# BEGIN pimu {self.name}", f"# END pimu {self.name}"
         block = "\n".join([begin, *self.lines, end]) + "\n"
-        # One that was begun and has no end is somebody else's text: what follows it is not ours to replace.
+        # A block without an end is somebody else's text. The lines after its beginning must stay.
         marks = f"(?:{re.escape(begin)}|{re.escape(end)})$"
         present = re.compile(rf"^{re.escape(begin)}\n(?:(?!{marks}).*\n)*{re.escape(end)}\n", re.MULTILINE)
         whole = text if not text or text.endswith("\n") else f"{text}\n"
@@ -73,15 +74,17 @@ class NamedBlock:
 
 
 _WITH_ID = (7, 4)
-"""Fields of passwd(5) and group(5), the third of which is the id; in gshadow(5), which has four too, ours is empty."""
+"""Numbers of fields in passwd(5) and group(5). The third field is the id. Records of gshadow(5) have four fields too,
+but an empty third one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of a colon-separated database (passwd(5), group(5), shadow(5), gshadow(5), subuid(5)), by first field.
+    """One line of a colon-separated database (passwd(5), group(5), shadow(5), gshadow(5), subuid(5)). It replaces the
+    line with the same first field.
 
-    A field that is a SecretRef is resolved when the patch is applied. An account or group that is there with another
-    id is not taken over (ConfigurationError): it is a package's, and its files would change hands.
+    A SecretRef in `fields` is resolved when the patch is applied. `apply` raises ConfigurationError for an account or
+    group that exists with another id: a package made it, and its files would get another owner.
     """
 
     fields: tuple[str | SecretRef, ...]
@@ -147,7 +150,7 @@ class KernelWords:
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """`re.sub` over the whole text, MULTILINE; the pattern must match unless `optional`."""
+    """`re.sub` over the whole text, MULTILINE. Unless `optional`, `apply` raises ConfigurationError without a match."""
 
     pattern: str
     replacement: str
@@ -165,7 +168,7 @@ class Substitute:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Ensure a line is there, once, as first or last."""
+    """A line that must be in the file once. If it is absent, it becomes the first or last line."""
 
     line: str
     first: bool = False

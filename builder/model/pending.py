@@ -1,7 +1,7 @@
 """The secrets that an image lacks, and the place of each on the disk.
 
-It is all in the manifest, so that the disk of a downloaded image can be filled where no profiles are. Such a manifest
-is a stranger's: it may ask for secrets at the places where this project puts some, and nowhere else.
+The manifest has them, so that secrets can be written to the disk of a downloaded image without its profiles. Such a
+manifest may come from a stranger: it may ask for secrets only at places where this project puts some.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from builder.model.values import of_form
 _FILES = ("/etc/rancher/", "/etc/pimu/", "/var/lib/rancher/", "/var/lib/pimu/")
 _SEEDS = ("/usr/share/pimu/", "/var/lib/pimu/")
 _PUBLIC = 0o644
-"""A certificate is a part of a cluster's authorities, and may be read by all."""
+"""The mode of a certificate of a cluster's authorities. Everybody may read it."""
 
 
 class _Value(BaseModel):
@@ -48,19 +48,20 @@ def _is_slot(secret: SecretRef) -> SecretRef:
 
 
 Slot = Annotated[SecretRef, AfterValidator(_is_slot)]
-"""A secret that a person gives. In a manifest a reference is only the slot's name, and is never looked up."""
+"""A secret that the user gives. The reference in a manifest is only a name for it, and is never looked up."""
 RecordField = Annotated[str, of_form(r"[A-Za-z0-9._-]{0,64}", "is no field of shadow(5)")]
 
 
 class _Asked(_Value):
-    """`feature` asked for it, `origin` is the file of the project that set the value. `target` names the place."""
+    """A pending secret. `feature` is the feature that asked for it, `origin` is the project's file that set the value,
+    `target` names its place on the disk."""
 
     feature: Words
     origin: Words
 
 
 class PendingFile(_Asked):
-    """A file of the root volume that is the secret and a newline."""
+    """A file of the root volume. Its content is the secret and a newline."""
 
     place: Literal["file"] = "file"
     path: Annotated[ImagePath, _below(_FILES)]
@@ -98,7 +99,7 @@ class PendingFile(_Asked):
 
 
 class PendingRecord(_Asked):
-    """One line of a colon-separated database of the root volume, by its first field."""
+    """One line of a colon-separated database on the root volume. It replaces the line with the same first field."""
 
     place: Literal["record"] = "record"
     path: Annotated[str, of_form("/etc/shadow", "is no place where a password belongs")]
@@ -131,7 +132,8 @@ class PendingRecord(_Asked):
 
 
 class PendingSeed(_Asked):
-    """A file of the guest's seed that is the secret and a newline. `path` is the seed's, on the root volume."""
+    """A file of the guest's seed. Its content is the secret and a newline. `path` is the seed image on the root
+    volume."""
 
     place: Literal["seed"] = "seed"
     path: Annotated[ImagePath, _below(_SEEDS)]

@@ -1,4 +1,5 @@
-"""Plan: everything that profiles, overlays and cloud-init say about one node, resolved, without the network."""
+"""Plan: all settings and edits for one node, from profiles, overlays and cloud-init. No network was needed to make
+it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from builder.model.settings import Base, Guest, NodeSettings
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """MBR disk with two primary partitions. Offsets and sizes in bytes; filesystem ids are the golden's."""
+    """An MBR disk with two primary partitions. Offsets and sizes are in bytes. The filesystem ids are those of the
+    golden image."""
 
     boot_start: int
     boot_size: int
@@ -31,7 +33,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class SeedFile:
-    """One file of the guest's NoCloud `cidata` disk; one that is a secret has no content until the disk is made."""
+    """One file of the guest's NoCloud `cidata` disk. A file with a `secret` has no content until the disk is made."""
 
     name: str
     content: bytes
@@ -44,10 +46,11 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
-    """The guest's disk: `size` in bytes, virtual. Its ids follow from the guest's name: all nodes share it.
+    """The guest's disk. `size` is the virtual size in bytes. All nodes share the disk, so its ids follow from the
+    guest's name.
 
-    `has_kernel`: kernel and initrd are wanted beside it, for QEMU to load. `installer` are the files that the live
-    system of its ISO is given: what to do, and answers to what it would ask. `root_keys` are among those answers.
+    `has_kernel`: the build also makes a kernel and an initrd, which QEMU loads. `installer` writes the files for the
+    live system on the guest's ISO: scripts, and answers to the installer's questions. The answers include `root_keys`.
     """
 
     name: str
@@ -63,7 +66,7 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something the user should know that the plan decided, with the reason."""
+    """A decision of the plan that the user should know, with its reason."""
 
     feature: str
     text: str
@@ -71,10 +74,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`base_edits` are made before the base's packages are configured too, for its initrd is made of them.
+    """`base_edits` are applied before the base's packages are configured, because they also shape the base's initrd.
 
-    `identities` is for the packages' layers: its files get into the image where a package has made an identity.
-    `pending` are the secrets that the image is to lack.
+    `identities` is for the packages' layers: an image gets its files if a package has made an identity. `pending` are
+    the secrets that the image will lack.
     """
 
     settings: NodeSettings

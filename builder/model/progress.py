@@ -1,4 +1,4 @@
-"""Reports of a long step while it works. The terminal's implementation is in the CLI; this one says nothing."""
+"""Progress reports of long steps. The CLI implements them for a terminal. `Silent` prints nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Called from several threads at once."""
+    """Several threads may call it at once."""
 
     def step(self, name: str, text: str) -> None:
-        """One line: the room of the pipeline (`fetch`, `bake`), and what it is about to do."""
+        """Print one line: the room of the pipeline (`fetch`, `bake`), and its next action."""
 
     def bar(self, name: str, *, total: int, unit: str = "B") -> AbstractContextManager[Advance]:
-        """A bar of `total` units; the value of the context is called with each amount done."""
+        """A bar of `total` units. The caller passes each finished amount to the context's value."""
 
 
 class Silent:

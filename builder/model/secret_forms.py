@@ -1,4 +1,4 @@
-"""The forms of secrets: a password's hash, a token, a cluster's authorities. A fault is told without a word of the
+"""The forms of secrets: a password's hash, a token, a cluster's authorities. A message about a fault never quotes the
 secret."""
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ _HASHES = {
     "6": r"\$(rounds=[1-9][0-9]{3,8}\$)?[^$:\s]{1,16}\$[./A-Za-z0-9]{86}",
     "5": r"\$(rounds=[1-9][0-9]{3,8}\$)?[^$:\s]{1,16}\$[./A-Za-z0-9]{43}",
 }
-"""By method, what follows its prefix `$METHOD`, with the lengths of crypt(5): a shorter one locks everybody out."""
+"""The rest of a hash after `$METHOD`, by method, with the lengths of crypt(5). A shorter hash would lock out the
+user."""
 _WEAK = re.compile(r"\$(1|3|md5[^$]*|sha1|2x)\$")
 """Methods that crypt(5) calls too weak for new hashes, or broken."""
 _FORMS: dict[SecretKind, tuple[str, str]] = {
-    # A prefix and no colon: an empty field in shadow(5) would be an account without a password.
+    # It must have a prefix and no colon: an empty field in shadow(5) means that no password is needed.
     "password-hash": (
         rf"\$({'|'.join(method + rest for method, rest in _HASHES.items())})",
         "is not a password's hash in the form of crypt(5), with its whole length",
     ),
-    # Short ones could be found by trying: a worker knows its own node's password, which follows from it.
+    # A short one could be found by trying: each worker knows its own node password, which is derived from it.
     "node-passwords": (
         r"[!-~]{32,}",
         "is not a secret for node passwords: 32 or more signs of printable ASCII without blanks",
     ),
 }
 _OF_A_NODE = re.compile(r"[!-~]{16,}")
-"""A node's own password: k3s takes any text that a header of HTTP carries (k3s: pkg/nodepassword/validate.go)."""
+"""The form of a node's own password. k3s takes any text that fits into a header of HTTP (k3s:
+pkg/nodepassword/validate.go)."""
 HINTS: dict[SecretKind, str] = {
     "password-hash": "make one with `mkpasswd` or `openssl passwd -6`; in a shell, write it in single quotes, or $... "
     "is a variable",
@@ -46,7 +48,7 @@ HINTS: dict[SecretKind, str] = {
 
 
 def fault_of(found: str, kind: SecretKind) -> tuple[str, str]:
-    """The fault of a secret, without a word of it, and a hint; twice "" for a good one."""
+    """The fault of a secret and a hint, neither of which quotes the secret. Both are "" for a good secret."""
     try:
         if kind == "k3s-ca":
             k3s_ca.from_text(found)

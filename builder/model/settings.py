@@ -47,7 +47,7 @@ class Base(Strict):
     architecture: Literal["arm64"] = Field(description="Architecture, as Debian names it.", examples=["arm64"])
     source: PackagesSource | ImageSource = Field(
         discriminator="kind",
-        description="The origin of the system: Debian's packages, or an image that somebody publishes.",
+        description="The origin of the system: Debian's packages, or a published image.",
         examples=[
             {
                 "kind": "packages",
@@ -110,7 +110,7 @@ class Base(Strict):
     )
     mask: tuple[str, ...] = Field(
         strict=False,
-        description="Units of systemd that never start, beside those that a feature replaces.",
+        description="Units of systemd that must never start. Features mask further ones.",
         examples=[["rpi-eeprom-update.service"]],
     )
     groups: tuple[str, ...] = Field(
@@ -127,7 +127,7 @@ class Base(Strict):
 
 
 class AnswerDialect(Strict):
-    """Answers for the setup-alpine of an Alpine release, where releases differ."""
+    """Answers for setup-alpine that differ between releases of Alpine."""
 
     keymap: str = Field(description="Words for setup-keymap.", examples=["us us", "none"])
     timezone: Literal["", "-z"] = Field(
@@ -135,7 +135,7 @@ class AnswerDialect(Strict):
     )
     user: str | None = Field(
         default=None,
-        description="Words for setup-user. Without the key the release has no helper that asks for an account.",
+        description="Words for setup-user. Leave the key out for a release without setup-user.",
         examples=["none", "-h"],
     )
     sshd: str = Field(description="Words for setup-sshd.", examples=["openssh", "-c openssh"])
@@ -199,17 +199,17 @@ class Guest(Strict):
     user_data: tuple[Literal["bootcmd", "packages", "runcmd", "write_files"], ...] = Field(
         default=(),
         strict=False,
-        description="Keys of cloud-init/user-data that the guest obeys, beside those of its name and accounts.",
+        description="Keys of cloud-init/user-data that the guest obeys, in addition to those of its name and accounts.",
         examples=[["bootcmd", "packages", "runcmd", "write_files"]],
     )
 
     def cpu_for(self, qemu: str) -> str | None:
-        """The CPU model for a QEMU of this version; None when all that are known are for newer ones."""
+        """The CPU model for a QEMU of this version, or None when all entries are for newer versions."""
         return entry_for(qemu, self.cpu)
 
     @property
     def answer_dialect(self) -> AnswerDialect | None:
-        """None when setup-alpine is not what installs it."""
+        """The answers for the guest's release, or None for a guest that setup-alpine does not install."""
         return None if self.answers is None else entry_for(self.release, self.answers)
 
     @field_validator("answers")
@@ -230,10 +230,10 @@ class Guest(Strict):
 
 
 class NodeSettings(Strict):
-    """A node, resolved: base < role < node merged as mappings, with the cluster's values.
+    """A resolved node: the settings of cluster, base, role, preset and node, merged in this order. Later ones win.
 
-    These are the keys that rooms below features/ read too. Every other key is one feature's own, and is declared in its
-    folder; builder.features.NODE_SETTINGS has all of them.
+    It has the keys that rooms below features/ read. Every other key belongs to one feature and is declared in its
+    folder. builder.features.NODE_SETTINGS has all keys.
     """
 
     name: Hostname

@@ -1,4 +1,4 @@
-"""The base of everything that profiles/ may say."""
+"""The base class of all models of profiles/."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Frozen; unknown keys and values of another type are refused."""
+    """A frozen model. It refuses unknown keys and values of another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

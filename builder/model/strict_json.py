@@ -1,6 +1,6 @@
-"""JSON of a stranger: bounded before it is read, and without a second meaning.
+"""Parse JSON that may come from a stranger. Its depth is limited, and texts with two meanings are refused.
 
-RFC 8259, section 4, leaves open which of two equal names counts, and section 9 allows limits of size and depth.
+RFC 8259, section 4, leaves open which of two equal names counts; section 9 allows limits of size and depth.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def parse_json(text: str, *, deepest: int) -> Any:
-    """The value of a JSON text. Raises ValueError: no JSON, nested deeper than `deepest`, a name that comes twice in
-    one object, or a number that JSON does not have (NaN, Infinity)."""
+    """The value of a JSON text. Raises ValueError for a text that is no JSON, nesting deeper than `deepest`, a name
+    that comes twice in one object, and numbers that JSON lacks (NaN, Infinity)."""
     _require_flat(text, deepest)
     return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
 
 
 def _require_flat(text: str, deepest: int) -> None:
-    """json.loads recurses, and would end with a RecursionError."""
+    """Raises ValueError for deep nesting. json.loads recurses, and would end with a RecursionError."""
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         depth += 1 if bracket[0] in "[{" else -1

@@ -1,6 +1,6 @@
-"""The values that profiles/ are made of, each with the one way in which it may be written.
+"""Types of the values in profiles/, each with its one allowed form.
 
-Sizes are bytes (written `64GiB`, `512MiB`); strings are never guessed from numbers.
+Sizes are in bytes (written `64GiB`, `512MiB`). A number is never taken for a text.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ Entry = TypeVar("Entry")
 
 _UNITS = {"": 1, "K": KIB, "KiB": KIB, "M": MIB, "MiB": MIB, "G": GIB, "GiB": GIB, "T": 1024**4, "TiB": 1024**4}
 _UNITS |= {"MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
-"""As coreutils has them; disks are sold by the thousand."""
+"""Bytes by unit, as in coreutils. Disks are sold in powers of 1000."""
 _SIZE = re.compile(r"(\d+)\s*([KMGT]|[KMGT]iB|[MGT]B)?")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
 def parse_size(value: object) -> object:
-    """Bytes of a size such as `64GiB`; anything else is returned for the schema to refuse."""
+    """Bytes of a size such as `64GiB`. Raises ValueError for another text, and for a small number without a unit. A
+    value of another type is returned unchanged; the schema refuses it."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(match[1]) * _UNITS[match[2] or ""]
     if isinstance(value, str):
@@ -36,7 +37,7 @@ def parse_size(value: object) -> object:
 
 
 def entry_for(version: str, table: Mapping[str, Entry]) -> Entry | None:
-    """The entry of the highest version in a table that is not newer than `version`; None when all are newer."""
+    """The table's entry with the highest version that is not newer than `version`, or None when all are newer."""
     usable = [key for key in table if parse(key) <= parse(version)]
     return table[max(usable, key=parse)] if usable else None
 
@@ -56,7 +57,8 @@ def check_mac(value: object) -> object:
 
 
 def check_interface(value: object) -> object:
-    """An address with its prefix length, as NetworkManager, networkd and dhcpcd read it. A netmask becomes one."""
+    """An address with its prefix length, in the form that NetworkManager, networkd and dhcpcd read. A netmask becomes a
+    prefix length. Raises ValueError for anything else."""
     if not isinstance(value, str):
         return value
     address, slash, length = value.partition("/")
@@ -91,7 +93,8 @@ def check_ipv4(value: object) -> object:
 
 
 def _check_machine(text: str) -> None:
-    """The address of one machine, in the one form that all readers take alike: `010` is eight to some of them."""
+    """Raises ValueError unless the text is the address of one machine, in a form that all programs read alike (some
+    take `010` as eight)."""
     if ":" in text:
         raise ValueError(f"{text} is an IPv6 address, and an IPv4 address is wanted here")
     if "/" in text:
@@ -104,7 +107,7 @@ def _check_machine(text: str) -> None:
 
 
 _NOWHERE = ipaddress.IPv4Network("240.0.0.0/4")
-"""RFC 1112, section 4: reserved; 255.255.255.255 is everybody."""
+"""Reserved by RFC 1112, section 4. 255.255.255.255 is the broadcast address."""
 
 
 _SHORTHANDS = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
@@ -121,7 +124,7 @@ def check_port(value: object) -> object:
 
 
 def of_form(pattern: str, fault: str) -> BeforeValidator:
-    """Text that the pattern matches as a whole; else the error says `fault`, and not the text."""
+    """A validator for texts that match the whole pattern. The error says `fault` and does not quote the text."""
     whole = re.compile(pattern)
 
     def check(value: object) -> object:
@@ -139,14 +142,14 @@ Ipv4 = Annotated[str, BeforeValidator(check_ipv4)]
 Ipv4Interface = Annotated[str, BeforeValidator(check_interface)]
 Hostname = Annotated[str, Field(pattern=rf"^{LABEL}$")]
 Domain = Annotated[str, Field(pattern=rf"^{LABEL}(\.{LABEL})*$", max_length=189)]
-"""With a host name of 63 letters and a dot before it, a name of 253 (RFC 1035, section 2.3.4)."""
+"""The limit leaves room for a host name of 63 letters and a dot: names have at most 253 (RFC 1035, section 2.3.4)."""
 Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
 Locale = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]+$")]
 Calendar = Annotated[
     str,
     of_form(_CALENDAR, 'is not a calendar event such as "*:0/2", "Mon 03:00" or weekly (systemd-analyze calendar)'),
 ]
-"""In the forms of systemd.time(7) that a person writes: a timer that systemd cannot read would never elapse."""
+"""The common forms of systemd.time(7). A timer with a calendar that systemd cannot read would never run."""
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Origin = Annotated[
     str, of_form(r'[a-z]+=[^"\n=,;]+(,[a-z]+=[^"\n=,;]+)*', "is not of the form origin=Debian,label=Debian-Security")
@@ -162,5 +165,5 @@ PublicKey = Annotated[
 SecretReference = Annotated[
     str, of_form(r"(env|file):\S.*|prompt", "is not a reference to a secret: env:NAME, file:PATH or prompt")
 ]
-"""A secret itself must not be in a profile, which is kept and shared."""
+"""A reference, because profiles are kept and shared, and must not hold a secret."""
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]

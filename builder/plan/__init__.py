@@ -1,4 +1,5 @@
-"""Profiles, overlays and cloud-init become a Plan: everything that will be done to a node's image, and nothing done."""
+"""Make a Plan of profiles, overlays and cloud-init: all changes that a build will make to a node's image. Nothing is
+changed yet."""
 
 from __future__ import annotations
 
@@ -36,11 +37,11 @@ def make_plan(
     *,
     render: Render,
 ) -> Plan:
-    """`overlays` by set (`features/swap`, `roles/worker`); `seed` the templates of cloud-init/ for the guest's seed,
-    `answers` that for its installer. `render` fills in templates; builder.host.rendering bounds
-    those of a project.
+    """`overlays` has the files of overlays/ by set (`features/swap`, `roles/worker`). `seed` are the templates of
+    cloud-init/ for the guest's seed, `answers` is the template for its installer. `render` fills in templates;
+    builder.host.rendering limits the time and memory of a project's templates.
 
-    ConfigurationError for anything in them that cannot be built, with the file that says it.
+    Raises ConfigurationError, with the file, for anything in them that cannot be built.
     """
     settings = resolved.settings
     context = Context(
@@ -56,7 +57,7 @@ def make_plan(
     wishes = list(_wishes(context))
     base_edits = tuple(own_files(replace(context, feature="base"), f"bases/{settings.base}"))
     texts = firmware_edits((wish for wish in wishes if isinstance(wish, FirmwareText)), resolved.base)
-    # The owner of config.txt comes first: a role that writes the file whole is refused, not patched.
+    # Edits of config.txt come first, so that a role that writes the whole file is refused.
     edits = in_order((*texts, *(wish for wish in wishes if isinstance(wish, Edit))), resolved.base)
     refuse_lost(base_edits, edits)
     disk = guest_disk(context, answers)
@@ -82,7 +83,8 @@ def make_plan(
 
 
 def layout_of(settings: NodeSettings, base: Base) -> Layout:
-    """The base's partitions. The filesystems' ids are the role's, so that its nodes share all but a few blocks."""
+    """The base's partitions. The ids of the filesystems are derived from the role, so that images of its nodes differ
+    in few blocks."""
 
     def derived(purpose: str) -> str:
         return str(derived_uuid(settings.cluster, f"{settings.role}/{settings.base}", purpose))

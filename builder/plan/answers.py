@@ -1,4 +1,4 @@
-"""The answer file of Alpine's installer, which has a dialect for each release."""
+"""The answer file of Alpine's installer. Releases of Alpine differ in its keys and words (AnswerDialect)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.model.sources import InstallerSource
 from builder.template.strict import Render
 
 DISK = "/dev/vda"
-"""The guest's disk as its installer sees it: the first of virtio."""
+"""The guest's disk in its installer: the first virtio disk."""
 
 
 def answers(
@@ -24,9 +24,9 @@ def answers(
     render: Render,
     disk: str = DISK,
 ) -> bytes:
-    """The file for a guest with a table of dialects. `ssh_keys` are root's, lines of authorized_keys(5).
+    """The file for a guest that has a table of dialects. `ssh_keys` are root's keys, as lines of authorized_keys(5).
 
-    ConfigurationError with the template's line when it asks for what it is not given.
+    Raises ConfigurationError, with the template's line, for a variable that does not exist.
     """
     assert isinstance(guest.source, InstallerSource)
     variables = {

@@ -1,4 +1,4 @@
-"""Find text files with the line ends of Windows, which a checkout there gives to all files."""
+"""Find text files with the line ends of Windows. A checkout on Windows may give them to all files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SHOWN = 10
 
 
 def line_ends(edits: Iterable[Edit]) -> Iterator[Note]:
-    """One note about all such files that are whole. Of a template Jinja makes LF, unless what is filled in has CR LF.
-    No script is among them: where it is read it is refused."""
+    """One note about all whole files with CR LF. Jinja makes LF of a template's line ends, but a filled-in value may
+    have CR LF. A script with CR LF is refused earlier, when it is read."""
     found = [f"{edit.path} ({edit.origin})" for edit in edits if isinstance(edit, WriteFile) and _is_of_windows(edit)]
     if found:
         rest = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

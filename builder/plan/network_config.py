@@ -1,4 +1,4 @@
-"""network-config becomes the guest's network, or errors with file and line."""
+"""Make the guest's network of the file network-config, or raise errors with file and line."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from builder.model.network_config import Ethernet, NetworkConfig
 from builder.profile import Document, Problem, refuse, validate
 
 DHCP = Network(dhcp4=True)
-"""The network of a seed without network-config, as in cloud-init (Network configuration, Fallback)."""
+"""The network of a seed without network-config, as cloud-init has it (Network configuration, Fallback)."""
 _DEFAULT = "default"
 
 
 def network(document: Document, mac: str) -> Network:
-    """The network of the guest's one card, whose address is `mac`.
+    """The network of the guest's one card. `mac` is the card's address.
 
-    ConfigurationError for an unknown key, for another card, and for a guest without an address.
+    Raises ConfigurationError for an unknown key, for another card, and for a guest without an address.
     """
     config_document = document.part("network") if set(document.data) == {"network"} else document
     if config_document.data.get("version") == 1:
@@ -51,7 +51,7 @@ def _routes(card: Ethernet) -> tuple[Route, ...]:
 
 
 def _problems(card: Ethernet, mac: str) -> Iterator[tuple[str, str, str]]:
-    """Key, text and hint of each."""
+    """Key, text and hint of each problem."""
     if card.match is not None and card.match.macaddress not in (None, mac):
         hint = "write {{ identity.guest_mac | yaml }} there; machine.mac in the node's file sets it"
         yield ".match.macaddress", f"{card.match.macaddress} is not the guest's card, which is {mac}", hint

@@ -1,4 +1,5 @@
-"""The edits of all features in the order of their application, or the reason why they cannot be applied together."""
+"""Put the edits of all features into the order in which they are applied, and refuse edits that contradict each
+other."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ Place: TypeAlias = tuple[str, str]
 
 
 def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
-    """Golden before node, then by volume and path, then as the features asked.
+    """The edits, sorted: golden before node, then by volume and path, then in the order of the features.
 
-    A path may be made once and then be patched; a wish for what is there already is dropped. ConfigurationError for
-    two different wishes, for a path that no Pi could have, and for what would be hidden or have a file for a parent.
+    One edit may make a path, and others may patch it. A second edit that makes the same is dropped. Raises
+    ConfigurationError for two different edits of one path, for a path that no Pi can have, for a path below the mount
+    point of the boot volume, and for a path below a file.
     """
     placed: dict[Place, Edit] = {}
     kept = []
@@ -45,8 +47,8 @@ def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
 
 
 def refuse_lost(base_edits: Iterable[Edit], edits: Iterable[Edit]) -> None:
-    """ConfigurationError where a whole file of a base's overlay would be replaced: nothing would be left of it, and
-    nobody would be told. A patch of it is no loss."""
+    """Raises ConfigurationError when an edit would replace a whole file of the base's overlay: the file would be lost
+    silently. A patch of such a file is allowed."""
     placed = {_place(edit.volume, edit.path): edit for edit in base_edits}
     for edit in edits:
         first = placed.get(_place(edit.volume, edit.path))
@@ -59,12 +61,12 @@ def refuse_lost(base_edits: Iterable[Edit], edits: Iterable[Edit]) -> None:
 
 
 def _place(volume: str, path: str) -> Place:
-    """FAT finds a file whatever the case of the letters."""
+    """Volume and path, as a key. The case of letters does not count on FAT."""
     return volume, path.casefold() if volume == "boot" else path
 
 
 def _both(first: Edit, second: Edit) -> str:
-    """Both wishes, with who asked."""
+    """Both edits, each with its feature and origin."""
     return "\n  ".join(f"{edit.feature} ({edit.origin}): {edit.describe()}" for edit in (first, second))
 
 

@@ -1,4 +1,4 @@
-"""Files of overlays/ that are laid over a base or a guest when it is made, the same for every node."""
+"""Files of overlays/ that a base or a guest gets when it is made. They are the same for every node."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from builder.model.edits import Edit
 
 
 def own_files(context: Context, overlay: str, **variables: object) -> Iterator[Edit]:
-    """The files of overlays/OVERLAY as edits of the context's feature; most bases have none. With `variables`,
-    templates may be among them. Raises ConfigurationError for a template without."""
+    """The files of overlays/OVERLAY as edits of the context's feature. Most bases have no such folder. Raises
+    ConfigurationError for a template when there are no `variables`."""
     for file in context.overlays.get(overlay, ()):
         if file.is_template and not variables:
             raise ConfigurationError(

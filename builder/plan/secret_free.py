@@ -1,4 +1,4 @@
-"""A plan without its secrets: for an image that anybody may have, whose disk gets them when it is flashed."""
+"""A plan without its secrets, for an image that anybody may have. `flash` writes the secrets to the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from builder.model.plan import Plan
 
 
 def without_secrets(plan: Plan) -> Plan:
-    """The same but for what would be a secret, which is pending. An account has no password until then."""
+    """The plan with each secret moved to `pending`. An account has no password until its secret is written."""
     held = {id(edit): pending for edit in plan.edits if (pending := _pending_edit(edit)) is not None}
     return replace(
         plan,

@@ -1,4 +1,5 @@
-"""The guest's NoCloud seed: what cloud-init/ makes of the node's settings, and what it joins its k3s cluster with."""
+"""The guest's NoCloud seed: the rendered templates of cloud-init/, and the files with which it joins its k3s
+cluster."""
 
 from __future__ import annotations
 
@@ -20,10 +21,10 @@ _UNREAD = ("vendor-data",)
 
 
 def seed_files(context: Context, templates: Iterable[OverlayFile]) -> tuple[SeedFile, ...]:
-    """None for a node without a guest; without a cluster to join, no join script.
+    """The files of the seed. A node without a guest has none. A node without a cluster has no join script.
 
-    ConfigurationError for a key that the guest would not take as cloud-init does, and for a guest that nobody could
-    reach.
+    Raises ConfigurationError for a key that the guest would treat in another way than cloud-init, for a guest that
+    nobody could reach, and for a seed that is too large.
     """
     if context.guest is None:
         return ()
@@ -80,7 +81,8 @@ def _require_room(files: Sequence[SeedFile]) -> None:
 
 
 def _require_names(files: Sequence[SeedFile]) -> None:
-    """FAT has one name for `a` and `A`; and no file of cloud-init/ may stand in for one that the build makes."""
+    """Raises ConfigurationError for two files with one name (FAT takes `a` and `A` as one). A file of cloud-init/ must
+    not replace one that the build makes."""
     taken: dict[str, SeedFile] = {}
     for file in files:
         first = taken.setdefault(file.name.casefold(), file)
@@ -91,14 +93,14 @@ def _require_names(files: Sequence[SeedFile]) -> None:
 
 
 def _release(context: Context) -> Iterator[SeedFile]:
-    """The files that fetch k3s, as they are on the Pi's own servers."""
+    """The files that fetch k3s. A Pi that is a server has the same ones."""
     for file in context.files("k3s-release"):
         yield SeedFile(posixpath.basename(file.path), file.content, file.origin)
 
 
 def _secrets(context: Context) -> Iterator[SeedFile]:
-    """The token, and the node's own password: the server keeps its hash, and lets a node come back under its name only
-    with the same one (k3s's documentation, node password)."""
+    """The token and the node's own password. The server keeps the password's hash, and a node can join again under its
+    name only with the same password (k3s's documentation, node password)."""
     cluster, name = context.settings.k3s_cluster, context.settings.guest_hostname
     assert cluster is not None
     yield SeedFile("k3s-token", b"", context.origins.of("k3s_cluster.agent_token"), cluster.join_token("node"))

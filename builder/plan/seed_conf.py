@@ -1,7 +1,7 @@
-"""seed.conf: the file on a guest's seed disk that the guest's own scripts read, in place of cloud-init's YAML.
+"""seed.conf: the file on a guest's seed disk that the guest's own scripts read instead of cloud-init's YAML.
 
-One `key=value` a line; a key may be repeated. What follows `user=` belongs to that account. Values have no control
-characters, and the scripts take them as data (overlays/guests/seed/root/usr/lib/pimu).
+Each line is `key=value`; a key may be repeated. The account's keys come after its line `user=NAME`. Values have no
+control characters, and the scripts take them as data (overlays/guests/seed/root/usr/lib/pimu).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAME = "seed.conf"
 
 
 def to_text(seed: GuestSeed) -> str:
-    """ConfigurationError for a value that would not be one line."""
+    """The text of seed.conf. Raises ConfigurationError for a value that is not one line."""
     return "".join(_line(key, value) for key, value in _pairs(seed))
 
 
@@ -41,7 +41,7 @@ def _account(account: Account) -> Iterator[tuple[str, str]]:
 
 
 def _network(network: Network) -> Iterator[tuple[str, str]]:
-    """`set_name` comes first: the other keys are for the card under its new name."""
+    """Keys and values. `set_name` comes first: the scripts apply the other keys to the card under its new name."""
     if network.set_name is not None:
         yield "set_name", network.set_name
     if network.mtu is not None:
@@ -56,7 +56,7 @@ def _network(network: Network) -> Iterator[tuple[str, str]]:
 
 
 def _words(route: Route) -> str:
-    """In those of ip-route(8), which busybox's ip knows too."""
+    """The route in the words of ip-route(8). busybox's ip takes them too."""
     metric = "" if route.metric is None else f" metric {route.metric}"
     return f"{route.to} via {route.via}{metric}{' onlink' if route.on_link else ''}"
 

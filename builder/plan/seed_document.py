@@ -1,6 +1,7 @@
-"""The door for user-data, network-config and meta-data: rendered text becomes plain data, or an error with its line.
+"""Parse user-data, network-config and meta-data after rendering. Errors have the line.
 
-The reader is that of profiles, so a text that YAML readers disagree on is refused (builder/profile/reader.py).
+The reader of profiles parses them. It refuses texts that YAML readers understand differently
+(builder/profile/reader.py).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from builder.profile import Document, Mark, Problem, parse, refuse
 
 _HEADING = "#cloud-config"
 _UNSEEN = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]|[\u2028-\u202e\u2066-\u2069\ufeff]")
-"""Characters that YAML readers take for line breaks and editors do not, that turn the direction of text, or that no
-text has. CR LF is a line break for all of them."""
+"""Characters that are a line break for some YAML readers but not for editors, that change the direction of text, or
+that do not belong into text. CR LF is a line break for all readers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeedText:
-    """`name` is the file's on the seed disk; `origin` its path in the project."""
+    """`name` is the name of the file on the seed disk, `origin` its path in the project."""
 
     name: str
     content: bytes
@@ -36,7 +37,7 @@ class SeedText:
 
 @contextmanager
 def quoting(*texts: SeedText) -> Iterator[None]:
-    """Adds the line to an error about a rendered text: nobody but the build sees what a template becomes."""
+    """Add the text of the line to an error about a rendered template, because the user cannot see the rendered text."""
     try:
         yield
     except ConfigurationError as error:
@@ -48,7 +49,7 @@ def quoting(*texts: SeedText) -> Iterator[None]:
 
 
 def document(text: SeedText) -> Document:
-    """The text as plain data. ConfigurationError with file and line."""
+    """The text as plain data. Raises ConfigurationError, with file and line."""
     decoded = _decoded(text)
     if text.name == "user-data":
         _require_heading(text, decoded)
@@ -72,8 +73,8 @@ def _decoded(text: SeedText) -> str:
 
 
 def _require_heading(text: SeedText, decoded: str) -> None:
-    """cloud-init goes by the first line; it takes scripts, lists of URLs, archives and templates too (User data
-    formats)."""
+    """Raises ConfigurationError unless the first line is `#cloud-config`. cloud-init tells by this line whether the
+    text is a script, a list of URLs, an archive or a template (User data formats)."""
     heading = decoded.partition("\n")[0].rstrip()
     if heading != _HEADING:
         hint = "a guest takes no script, #include, template, archive or MIME message; commands belong into runcmd"

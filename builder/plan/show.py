@@ -1,4 +1,5 @@
-"""A plan for people, one line per edit, and for programs: JSON with digests for contents and secrets by reference."""
+"""Show a plan to people, with one line per edit, and to programs, as JSON. The JSON has digests instead of contents,
+and references instead of secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from builder.model.plan import Plan, SeedFile
 
 
 def to_lines(plan: Plan) -> Iterator[str]:
-    """`WHERE  WHAT  [FEATURE]  ORIGIN`, then what the plan decided by itself."""
+    """Lines `WHERE  WHAT  [FEATURE]  ORIGIN`, then the notes."""
     if plan.packages:
         yield f"golden  install {' '.join(plan.packages)}  [packages]  {plan.packages_origin}"
     for where, edit in _edits(plan):
@@ -26,8 +27,8 @@ def to_lines(plan: Plan) -> Iterator[str]:
 
 
 def _edits(plan: Plan) -> Iterator[tuple[str, Edit]]:
-    """Each edit with what it is done to: the base, the live system that installs the guest, the guest's disk, the
-    golden image or the node's."""
+    """Each edit with the name of its target: base, live (the system that installs the guest), guest (its disk), golden
+    (the role's image) or node (the node's image)."""
     yield from (("base", edit) for edit in plan.base_edits)
     if plan.guest_disk is not None:
         yield from (("live", edit) for edit in plan.guest_disk.installer)
@@ -36,11 +37,11 @@ def _edits(plan: Plan) -> Iterator[tuple[str, Edit]]:
 
 
 _SIGNER_KEY = {"source": {"signer": {"key"}}}
-"""Long, and known by its fingerprint."""
+"""Left out: the key is long, and its fingerprint identifies it."""
 
 
 def as_data(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data, with everything in it that the image depends on."""
+    """The plan as plain data. It has everything that the image depends on."""
     return {
         "settings": plan.settings.model_dump(mode="json"),
         "base": plan.base.model_dump(mode="json", exclude=_SIGNER_KEY),

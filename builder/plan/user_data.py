@@ -1,4 +1,4 @@
-"""user-data and meta-data become a guest's name and accounts, or errors with file and line."""
+"""Read a guest's name and accounts from user-data and meta-data, or raise errors with file and line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOST_BEHIND_ITS_LINE = re.compile(r"\s*(cd|export|umask|ulimit|set|unset|alias|
 def accounts(document: Document, guest: Guest, guest_name: str, default_user: str) -> tuple[Account, ...]:
     """The accounts of user-data. `default_user` is the name of the account that cloud-init calls `default`.
 
-    ConfigurationError for a key that the guest cannot obey, and for a seed that lets nobody in.
+    Raises ConfigurationError for a key that the guest does not act on, and when no account has an ssh key.
     """
     _refuse_what_the_guest_lacks(document, guest, guest_name)
     config = validate(CloudConfig, document)
@@ -39,10 +39,10 @@ def accounts(document: Document, guest: Guest, guest_name: str, default_user: st
 
 
 def full_name(user_data: Document, meta_data: Document, expected: str) -> str | None:
-    """The name with its domain, if one is given. `expected` is the guest's.
+    """The guest's name with its domain, or None if no key has a domain. `expected` is the guest's name in the plan.
 
-    ConfigurationError when the seed names the guest otherwise than the plan does.
-    cloud-init takes `hostname` before `fqdn` of user-data, and both before local-hostname of meta-data.
+    cloud-init prefers `hostname` over `fqdn` of user-data, and both over local-hostname of meta-data. Raises
+    ConfigurationError when one of them has another name than `expected`.
     """
     validate(MetaData, meta_data)
     keys = [(meta_data, "local-hostname"), (user_data, "hostname"), (user_data, "fqdn")]
@@ -68,7 +68,7 @@ def _refuse_what_the_guest_lacks(document: Document, guest: Guest, guest_name: s
 
 
 def _accounts(config: CloudConfig, default_user: str) -> list[Account]:
-    """In the order of `users`. An account that `users` names takes the place of the default one of the same name."""
+    """The accounts in the order of `users`. A named account replaces the default account of the same name."""
     default, named = config.user or default_user, [user for user in config.users if isinstance(user, CloudUser)]
     found = []
     for user in config.users:
@@ -107,7 +107,8 @@ def _account_problems(document: Document, config: CloudConfig, found: Sequence[A
 
 
 def _lost_commands(document: Document, config: CloudConfig) -> Iterator[Problem]:
-    """cloud-init makes one script of all lines, tiny-cloud starts a shell for each."""
+    """Problems of commands that only change the shell. cloud-init runs all lines as one script, tiny-cloud starts a
+    shell for each line."""
     for key, commands in (("bootcmd", config.bootcmd), ("runcmd", config.runcmd)):
         for index, command in enumerate(commands[:-1]):
             if _LOST_BEHIND_ITS_LINE.match(command):
