@@ -1,5 +1,5 @@
-"""Helper machines: QEMU on the build host, for a system that nobody trusts.
+"""Helper machines: QEMU on the build host, which runs systems that may be hostile.
 
-QEMU itself has few rights (`confined`), no network but a private one (`network`), files by descriptor only (`handed`),
-and a serial line that is bounded (`serial_line`).
+QEMU itself has few rights (`confined`), only a private network (`network`), files only by descriptor (`handed`), and a
+serial line with a limit (`serial_line`).
 """

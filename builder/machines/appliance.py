@@ -1,7 +1,7 @@
-"""The one door to libguestfs: a small virtual machine that looks into images, so that the host's kernel never does.
+"""Read images through libguestfs: a small virtual machine mounts them, so that the host's kernel never does.
 
-An image is only ever read here (format raw, which is said and not guessed: CVE-2010-3851; no network: CVE-2018-11806).
-The final bytes are never written through a mount, because no two mounts write the same.
+Only this module uses libguestfs. It never writes to an image, because no two mounts write the same bytes. The format
+raw is given, so that QEMU does not guess it (CVE-2010-3851). The machine has no network (CVE-2018-11806).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ TOOLS = ("qemu-system-aarch64", "qemu-system-x86_64")
 VOLUMES: tuple[Volume, ...] = ("boot", "root")
 _DISK, _LABEL = "/dev/sda", "image"
 _NODE = f"/dev/disk/guestfs/{_LABEL}"
-"""The disk's node inside (guestfs(3), add_drive, `label`). libguestfs translates /dev/sda in its calls, but not in the
-words of a shell; and a loaded kernel may find the disk of the appliance itself first, and call it sda."""
+"""The disk's device node in the appliance (guestfs(3), add_drive, `label`). libguestfs translates /dev/sda in its own
+calls, but not in shell commands. Under load the kernel may find the own disk of the appliance first and call it sda."""
 
 FILESYSTEMS = {"boot": "vfat", "root": "ext4"}
 _MEMORY_MIB = 512
-_KVM_SECONDS = 6.0  # ten times what a kernel needs with KVM
+_KVM_SECONDS = 6.0  # ten times the boot of a kernel with KVM
 _DISK_SIGNATURE = 440  # offset in the MBR, 4 bytes, little-endian
 
 FileType = Literal["file", "dir", "link", "other"]
@@ -46,7 +46,7 @@ _TYPES: dict[int, FileType] = {0o100000: "file", 0o040000: "dir", 0o120000: "lin
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Bytes; `mbr_type` is the type byte of the table (0x0c FAT32, 0x83 Linux)."""
+    """A partition; `start` and `size` in bytes. `mbr_type` is its type byte in the table (0x0c FAT32, 0x83 Linux)."""
 
     number: int
     start: int
@@ -66,9 +66,10 @@ class Status:
 
 
 class Appliance:
-    """Context manager around a running appliance with the image as its disk; launching takes 10 to 20 s without KVM.
+    """A context manager around a running appliance with the image as its disk. Without KVM its start takes 10 to 20 s.
 
-    Raises MissingToolError when libguestfs, its bindings or a kernel for it are absent, BuildError for its failures.
+    Raises MissingToolError when libguestfs, its Python bindings or a kernel for it are absent, BuildError when
+    libguestfs fails.
     """
 
     def __init__(self, image: Path, progress: Progress) -> None:
@@ -91,7 +92,7 @@ class Appliance:
             self._process = guest.get_pid()
         except RuntimeError as error:
             guest.close()
-            appliance_kernel()  # the usual reason, and said more clearly there
+            appliance_kernel()  # its absence is the usual reason, and its error is clearer
             raise BuildError(
                 f"the libguestfs appliance does not start: {error}", hint="libguestfs-test-tool shows what happens"
             ) from error
@@ -119,7 +120,7 @@ class Appliance:
         )
 
     def disk_facts(self) -> DiskFacts:
-        """Raises BuildError when the disk has not the two partitions of a Pi."""
+        """The partitions and the disk signature. Raises BuildError unless the disk has the two partitions of a Pi."""
         partitions = self.partitions()
         if len(partitions) != len(VOLUMES):
             raise BuildError(f"has {len(partitions)} partitions, not a FAT and an ext4", where=str(self._image))
@@ -134,35 +135,35 @@ class Appliance:
         )
 
     def filesystem(self, volume: Volume) -> str:
-        """Type of a volume's filesystem as blkid(8) calls it, "" when there is none."""
+        """The type of a volume's filesystem in blkid(8)'s words, or "" when there is none."""
         start, size = self._place(volume)
-        # blkid ends with 2 where it finds nothing.
+        # blkid ends with status 2 when it finds nothing.
         return self.shell(f"blkid -p -O {start} -S {size} -s TYPE -o value {_NODE} || test $? = 2").strip()
 
     def _place(self, volume: Volume) -> tuple[int, int]:
-        """Start and size in bytes. Each use of a volume names the whole disk: the nodes of partitions are gone for a
-        moment when a program closes the disk and udev makes the kernel read the table once more."""
+        """Start and size of a volume, in bytes. Commands use the whole disk with an offset: when a program closes the
+        disk, udev makes the kernel read the table again, and the partitions' device nodes are absent for a moment."""
         facts = self.disk_facts()
         return (facts.boot_start, facts.boot_size) if volume == "boot" else (facts.root_start, facts.root_size)
 
     @contextmanager
     def mounted(self, volume: Volume) -> Iterator[None]:
-        """Mount one volume as `/`, read-only and as the type that it must have: a forged one is not even tried."""
+        """Mount one volume as `/`, read-only and with the expected filesystem type. Another type is never tried."""
         start, size = self._place(volume)
         self._ask("mount_vfs", f"ro,loop,offset={start},sizelimit={size}", FILESYSTEMS[volume], _DISK, "/")
         try:
             yield
         except BaseException:
-            with suppress(BuildError):  # it may be ended already, and the first error is the one to tell
+            with suppress(BuildError):  # the appliance may have ended, and the first error matters
                 self._ask("umount", "/")
             raise
         self._ask("umount", "/")
 
     def tar_out(self, directory: str, archive: Path, *, limit: int) -> None:
-        """Write a directory of the mounted volume as a tar: numeric owners, extended attributes.
+        """Write a directory of the mounted volume as a tar, with numeric owners and extended attributes.
 
-        Raises BuildError when the tar has more than `limit` bytes (a file may be a hole of terabytes), or the appliance
-        does not go on: it is ended then.
+        Raises BuildError when the tar has more than `limit` bytes (a sparse file may have terabytes), or when the
+        appliance hangs. It is killed then.
         """
         pouring = Pouring(
             archive,
@@ -185,7 +186,7 @@ class Appliance:
         os.kill(self._process, signal.SIGKILL)
 
     def status(self, path: str) -> Status | None:
-        """None when there is nothing at `path`, or no directory above it."""
+        """lstat(2) of `path`, or None when there is nothing at `path`."""
         try:
             found = self._ask("lstatns", path)
         except BuildError as error:
@@ -205,15 +206,15 @@ class Appliance:
         return str(self._ask("readlink", path))
 
     def sha256(self, path: str) -> str:
-        """Hashed inside: 40 ms a file, where fetching its content takes 170 ms."""
+        """The digest of a file. The appliance computes it in 40 ms; fetching the file takes 170 ms."""
         return str(self._ask("checksum", "sha256", path))
 
     def debugfs(self, requests: str, start: int) -> str:
-        """The answer of the appliance's debugfs(8), on the volume at byte `start`, to these requests, one a line."""
+        """The output of the appliance's debugfs(8) for `requests`, one a line, on the volume at byte `start`."""
         return self.shell(f"printf %s {shlex.quote(requests)} | debugfs -f - '{_NODE}?offset={start}' 2>&1")
 
     def e2fsck(self, start: int) -> str:
-        """Faults that the appliance's e2fsck(8) finds in the volume at byte `start`, "" without one."""
+        """The faults that the appliance's e2fsck(8) finds in the volume at byte `start`; "" if there is none."""
         said, _, status = self.shell(f"e2fsck -fn '{_NODE}?offset={start}' 2>&1; echo $?").rstrip().rpartition("\n")
         return "" if status == "0" else f"{status}: {said}"
 
@@ -230,11 +231,11 @@ class Appliance:
 
 @functools.cache
 def kvm_usable() -> bool:
-    """Whether a virtual machine really runs: /dev/kvm may be there and QEMU abort on it, or every kernel hang on it
-    (nested virtualization). libguestfs does not fall back.
+    """Whether a virtual machine really runs with KVM. With nested virtualization /dev/kvm may exist, and yet QEMU
+    aborts or every kernel hangs. libguestfs does not fall back to emulation.
 
-    The appliance's kernel is started, and ends as it finds no root: under a second. The CPU model is libguestfs's own.
-    Without a kernel there is no appliance to ask for.
+    The test starts the appliance's kernel with libguestfs's CPU model. The kernel panics because it has no root, in
+    less than a second. Without a kernel the answer is False.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
@@ -246,14 +247,14 @@ def kvm_usable() -> bool:
     try:
         said = run([*argv, appliance_kernel()], timeout=_KVM_SECONDS, check=False).stdout
     except PimuError:
-        return False  # no QEMU, no kernel, or one that hangs
+        return False  # no QEMU, no kernel, or a kernel that hangs
     return b"Kernel panic" in said
 
 
 def appliance_kernel() -> Path:
-    """The kernel that libguestfs builds its appliance from: /boot/vmlinuz-VERSION with its modules, and readable.
+    """The kernel from which libguestfs builds its appliance: a readable /boot/vmlinuz-VERSION with modules.
 
-    Raises MissingToolError (a container has no kernel; Ubuntu's is readable by root only).
+    Raises MissingToolError when there is none: a container has no kernel, and only root can read Ubuntu's.
     """
     kernels = [path for path in Path("/boot").glob("vmlinu?-*") if _modules(path).is_dir()]
     readable = [path for path in kernels if os.access(path, os.R_OK)]

@@ -1,4 +1,4 @@
-"""The rights of a QEMU process: an id of its own, no new privileges, no capabilities, few system calls.
+"""The rights of a QEMU process: its own user id, no new privileges, no capabilities, few system calls.
 
 Sources: qemu(1), `-sandbox`; setpriv(1); systemd's doc/UIDS-GIDS.md for the range of ids.
 """
@@ -13,19 +13,19 @@ from pathlib import Path
 from builder.errors import MissingToolError
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-"""QEMU's own seccomp filter: no old system calls, no set*id, no new programs, no priorities."""
+"""QEMU's own seccomp filter. It denies obsolete system calls, set*id, new programs and changes of priorities."""
 
 _IDS = range(61184, 65520)
-"""systemd's range for dynamic users: no file on a disk belongs to one."""
+"""systemd's range for dynamic users. No file on a disk belongs to them."""
 
 _KVM = Path("/dev/kvm")
 
 
 def confined(*, kvm: bool = False) -> tuple[str, ...]:
-    """The words to put before QEMU's own. As root it gets an id that nobody has; a user's QEMU stays the user's.
+    """The words to put before QEMU's command. If we are root, QEMU gets an unused user id; else it keeps the user's.
 
-    `kvm` keeps the group that may use /dev/kvm. The signal at our death is asked for again: a change of ids or
-    namespaces takes it away (PR_SET_PDEATHSIG(2const)).
+    `kvm` keeps the group that may use /dev/kvm. The signal at our death is set again, because a change of ids or
+    namespaces clears it (PR_SET_PDEATHSIG(2const)).
     Raises MissingToolError when every id of the range is taken.
     """
     words = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs", "--inh-caps=-all")
@@ -38,7 +38,7 @@ def confined(*, kvm: bool = False) -> tuple[str, ...]:
 
 @functools.cache
 def _free_id() -> int:
-    """An id without an account; it begins at a place of this process's own, so that two builds seldom share one."""
+    """An id without an account. The search starts at this process's number, so that two builds rarely share an id."""
     begin = os.getpid() % len(_IDS)
     candidates: list[int] = [*_IDS[begin:], *_IDS[:begin]]
     for number in candidates:

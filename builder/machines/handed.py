@@ -1,6 +1,6 @@
-"""Files that a QEMU process gets as open descriptors: it has the right to open none by its name.
+"""Files that a QEMU process gets as open descriptors, because it has no right to open a file by its name.
 
-Sources: qemu(1), `-add-fd`; proc_pid_fd(5), which lets a process open its own descriptors again.
+Sources: qemu(1), `-add-fd`; proc_pid_fd(5): a process may open its own descriptors again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _FLAGS = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 class Handed:
-    """Context manager: the descriptors are open in it. `numbers` are to be inherited, `words` are for the command line.
+    """A context manager that holds the descriptors open. QEMU must inherit `numbers`; `words` belong to its command
+    line.
 
     Raises BuildError for a path that is neither a regular file nor a disk.
     """
@@ -35,12 +36,12 @@ class Handed:
         self._stack.close()
 
     def program(self, path: Path) -> str:
-        """A path for a plain file that QEMU reads (kernel, initrd). The file must be readable by everybody."""
+        """A path by which QEMU opens a plain file, such as a kernel. The file must be readable by everybody."""
         return f"/dev/fd/{self._opened(path, os.O_RDONLY)}"
 
     def disk(self, path: Path, *, writable: bool = False) -> str:
-        """The words `file.driver=...,file.filename=...` of a block device, for its protocol layer. QEMU
-        reads a disk before it writes to it, and wants a descriptor for each."""
+        """The words `file.driver=...,file.filename=...` for a block device's protocol layer. QEMU opens a writable disk
+        for reading first, and needs a descriptor for each mode."""
         numbers = [self._opened(path, flags) for flags in ((os.O_RDONLY, os.O_RDWR) if writable else (os.O_RDONLY,))]
         group = numbers[0]
         for number in numbers:

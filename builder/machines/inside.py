@@ -1,8 +1,9 @@
-"""`python -m builder.machines.inside DESCRIPTOR PLACES`, in a new network namespace, which it holds until its end.
+"""The process in a new network namespace: `python -m builder.machines.inside DESCRIPTOR PLACES`. The namespace lives as
+long as the process.
 
-It says over the socket DESCRIPTOR that it is there, makes a listener for each place, and sends it. Then it makes a
-connection to 127.0.0.1 for each port number that comes, and sends it likewise, until the other end is closed. A socket
-belongs to the namespace in which it was made, whoever uses it (network_namespaces(7)).
+The process talks over the socket DESCRIPTOR. It sends READY, and then a listening socket for each place. Then it
+receives port numbers, connects to each of them on 127.0.0.1, and sends the connected socket, until the other end is
+closed. A socket belongs to the namespace in which it was made, whichever process uses it (network_namespaces(7)).
 """
 
 from __future__ import annotations

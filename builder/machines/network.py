@@ -1,8 +1,8 @@
-"""A network namespace for a helper machine. QEMU in it reaches the listeners that we have in it, and nothing else.
+"""A network namespace for a helper machine. QEMU in it reaches only our listeners.
 
-QEMU's user network opens the machine's connections as its own process (libslirp). In a namespace with nothing but a
-loopback the kernel refuses each of them, whatever the machine or a QEMU that it has taken over may try. Its addresses
-on the loopback are those that the machine may reach; we accept there, and connect from the host.
+QEMU's user network opens the machine's connections in QEMU's own process (libslirp). The namespace has only a loopback,
+so the kernel refuses all other connections, even those of a QEMU that the machine has taken over. The loopback has the
+addresses that the machine may reach. We accept connections there, and connect to the places from the host.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`enter` are the words that start a program in the namespace; () for the host's own network."""
+    """A namespace. `enter` are the words before a program's command that start it there; () means the host's
+    network."""
 
     enter: tuple[str, ...]
     _control: socket.socket | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def connect(self, port: int) -> socket.socket:
-        """A connection to 127.0.0.1:`port` in the namespace. Raises OSError: nobody listens there."""
+        """A connection to 127.0.0.1:`port` in the namespace. Raises OSError when nobody listens there."""
         assert self._control is not None
         with self._lock:
             self._control.sendall(_PORT.pack(port))
@@ -68,7 +69,7 @@ HOSTS = Network(enter=())
 
 
 def connecting_to(place: Place) -> Handler:
-    """A handler that passes a connection on to `place`, as the host sees it."""
+    """A handler that connects to `place` from the host, and passes data on both ways."""
 
     def handle(connection: socket.socket) -> None:
         with socket.create_connection((place.address, place.port), limits.CONNECT_SECONDS) as other:
@@ -80,9 +81,9 @@ def connecting_to(place: Place) -> Handler:
 
 @contextmanager
 def private_network(handlers: Mapping[Place, Handler]) -> Iterator[Network]:
-    """A new namespace; each connection to a place in it goes to that place's handler.
+    """A new namespace. Each connection to a place in it goes to that place's handler.
 
-    Raises MissingToolError when the kernel lets us have no namespace, BuildError for a place that cannot be had.
+    Raises MissingToolError when the kernel allows no namespace, BuildError for a place that cannot be listened on.
     """
     places = sorted(handlers)
     with ExitStack() as stack:
@@ -100,7 +101,7 @@ def private_network(handlers: Mapping[Place, Handler]) -> Iterator[Network]:
                 pass_fds=[theirs.fileno()],
             )
         stack.callback(kill, holder)
-        _await(ours)  # before it is in its namespace it is in the host's, and a program that enters would be too
+        _await(ours)  # until then the process is in the host's namespace, and a program would enter that one
         listeners = [_received(ours, place) for place in places]
         for place, listener in zip(places, listeners, strict=True):
             stack.enter_context(serving(listener, handlers[place]))
@@ -132,14 +133,14 @@ def _received(control: socket.socket, place: Place) -> socket.socket:
 
 
 def free_port() -> int:
-    """One of the host's loopback; QEMU would choose one by itself, and tell nobody."""
+    """A free TCP port on the host's loopback. QEMU could choose one itself, but does not tell which."""
     with socket.create_server((LOOPBACK, 0)) as server:
         return int(server.getsockname()[1])
 
 
 @contextmanager
 def ssh_port(network: Network, inner: int) -> Iterator[int]:
-    """A port of the host's loopback behind which is the port `inner` of the namespace."""
+    """A port on the host's loopback that leads to the port `inner` in the namespace."""
 
     def handle(connection: socket.socket) -> None:
         with network.connect(inner) as other:
@@ -151,7 +152,7 @@ def ssh_port(network: Network, inner: int) -> Iterator[int]:
 
 
 def places_of(texts: Sequence[str]) -> tuple[Place, ...]:
-    """ADDRESS:PORT, each with an IPv4 address. Raises ValueError, with the text."""
+    """The places of texts ADDRESS:PORT with an IPv4 address. Raises ValueError, which quotes the text."""
     return tuple(dict.fromkeys(_place(text) for text in texts))
 
 

@@ -1,4 +1,4 @@
-"""A file that is filled through a pipe by somebody who is not trusted to stop: sparse, and with limits."""
+"""Fill a sparse file through a pipe, with limits of size and time, because the writer is not trusted to stop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _ZEROS = bytes(_READ)
 
 
 class Pouring:
-    """Context manager: bytes that are written to `path` in it end up in `file`, a new one. Zeros become holes.
+    """A context manager. Bytes that somebody writes to `path` go into the new `file`. Zeros become holes.
 
-    Beyond `limit` bytes the pipe is broken (EPIPE for the writer). After `silence` seconds without a byte, or `total`
-    seconds in all, `stop` is called too: a writer that hangs sees no broken pipe. `fault` says why; "" is none.
+    After `limit` bytes the pipe is closed (EPIPE for the writer). After `silence` seconds without a byte, or `total`
+    seconds in all, `stop` is called as well: a writer that hangs does not notice a closed pipe. `fault` is the reason,
+    or "".
     """
 
     def __init__(self, file: Path, *, limit: int, silence: float, total: float, stop: Callable[[], None]) -> None:

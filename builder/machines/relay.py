@@ -1,6 +1,6 @@
-"""Pass TCP connections on: from a listening socket to the socket that a function connects.
+"""Pass TCP connections on, from a listening socket to a handler.
 
-Each runs in threads of its own. There are limits, since one side is a machine that nobody trusts.
+Each connection has its own threads. Their number is limited, because one side is an untrusted machine.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from builder import limits
 _READ = 1 << 16
 
 Handler = Callable[[socket.socket], None]
-"""Serves one connection to its end; the caller closes it."""
+"""A function that serves one connection until it ends. The caller closes the connection."""
 
 
 @contextmanager
 def serving(listener: socket.socket, handler: Handler) -> Iterator[None]:
-    """Give each connection to `handler`, in a thread, as long as the context lasts. The listener is closed then."""
+    """Serve each connection by `handler`, in a thread, while the context lasts. Then the listener is closed."""
     server = _Server(listener, handler)
     thread = threading.Thread(target=server.accept, daemon=True)
     thread.start()
@@ -32,9 +32,9 @@ def serving(listener: socket.socket, handler: Handler) -> Iterator[None]:
 
 
 def pass_on(one: socket.socket, other: socket.socket, spend: Callable[[int], None] = lambda _: None) -> None:
-    """Copy both ways until both have said that they are done, or one has broken off.
+    """Copy both ways until both sides have ended their data, or one connection has failed.
 
-    `spend` is told the size of each piece, and may end it all by an OSError.
+    `spend` gets the size of each piece in bytes, and may end the copying by an OSError.
     """
     back = threading.Thread(target=_copy, args=(other, one, spend), daemon=True)
     back.start()
@@ -74,7 +74,7 @@ class _Server:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(2), which a close does not
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(2); a close would not
         self._free.release()
         with self._lock:
             for connection in self._open:

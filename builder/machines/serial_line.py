@@ -1,4 +1,4 @@
-"""A machine's serial line: read as it comes, kept in a log, and cut off at a limit."""
+"""A machine's serial line. It is written to a log while the machine runs, up to a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from builder import limits
 from builder.host.files import open_fresh
 
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[@-_c])|\r")
-"""Colours, cursor movements, titles, and the carriage returns of a serial line (ECMA-48, 5.4)."""
+"""Colours, cursor movements and titles (ECMA-48, 5.4), and carriage returns."""
 
 _READ = 1 << 16
 
@@ -23,10 +23,10 @@ def readable(serial: str) -> str:
 
 
 class SerialLine:
-    """One end of a socket pair; QEMU gets `theirs`. A thread writes to `log` until the other end is closed.
+    """One end of a socket pair; QEMU gets the other end, `theirs`. A thread writes to `log` until that end is closed.
 
-    After `limit` bytes (without one: limits.SERIAL) nothing more is read, `overflowed` is set, and the machine is not
-    worth waiting for.
+    After `limit` bytes (default: limits.SERIAL) nothing more is read, and `overflowed` is set. Waiting for the machine
+    is useless then.
     """
 
     def __init__(self, log: Path, limit: int | None = None) -> None:
@@ -43,11 +43,11 @@ class SerialLine:
 
     @property
     def words(self) -> list[str]:
-        """QEMU's, for this line as its first serial port (qemu(1), `-chardev socket,fd=`)."""
+        """QEMU's words that make this line its first serial port (qemu(1), `-chardev socket,fd=`)."""
         return ["-chardev", f"socket,id=line,fd={self.theirs.fileno()}", "-serial", "chardev:line"]
 
     def text(self) -> str:
-        """Everything that was said so far, readable."""
+        """The text so far, without control sequences."""
         with self._lock:
             came, self._new = b"".join(self._new), []
         lines, end, rest = (self._rest + came).rpartition(b"\n")
@@ -58,7 +58,7 @@ class SerialLine:
         return self._whole + readable(rest.decode(errors="replace"))
 
     def finish(self) -> None:
-        """Read to the end; the machine is off."""
+        """Read to the end, when the machine is off."""
         self.theirs.close()
         self._thread.join()
 

@@ -1,5 +1,4 @@
-"""The values of profiles/: YAML text becomes documents, documents are merged, and the result is a value of the
-schema."""
+"""Read profiles/: YAML text becomes documents, documents are merged, and the result becomes a value of the schema."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A node as the profiles describe it, and where they say so."""
+    """A node's settings, base and guest, with the file and line of each key."""
 
     settings: NodeSettings
     base: Base

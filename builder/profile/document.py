@@ -1,4 +1,4 @@
-"""Plain data with the file and line of every key, and how documents are laid over each other."""
+"""Plain data with the file and line of every key, and the merging of such documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.errors import ConfigurationError
 
 
 class Mark(NamedTuple):
-    """Line 0 is no line: the value was derived or came from the command line, and `file` says so."""
+    """A file and a line. Line 0 means that the value is derived or comes from the command line; `file` says which."""
 
     file: str
     line: int
@@ -28,8 +28,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """The place at which each key was last set. Keys are dotted paths such as `swap.size`; "" is the document
-    itself."""
+    """The place that set each key last. Keys are dotted paths such as `swap.size`; "" is the document itself."""
 
     marks: Mapping[str, Mark]
 
@@ -49,7 +48,7 @@ class Document:
     origins: Origins
 
     def part(self, key: str) -> Document:
-        """The mapping under `key`, empty when there is none."""
+        """The mapping under `key`; empty if there is none. Raises ConfigurationError when it is no mapping."""
         data = self.data.get(key, {})
         if not isinstance(data, dict):
             refuse([Problem(self.origins.mark(key), f"{key}: is not a mapping")])
@@ -64,24 +63,25 @@ class Document:
 
 
 def refuse(problems: Iterable[Problem]) -> NoReturn:
-    """One ConfigurationError for all of them, in order of file and line."""
+    """Raises one ConfigurationError with all problems, sorted by file and line."""
     errors = [ConfigurationError(text, where=str(mark), hint=hint) for mark, text, hint in sorted(problems)]
     raise errors[0] if len(errors) == 1 else ConfigurationError("\n".join(map(str, errors)))
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """A hint: the known name that looks most like `name`, or all of them."""
+    """A hint: the known name that is most similar to `name`, or all known names."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
 def derived(data: dict[str, Any], origin: str) -> Document:
-    """Values that no file gives; `origin` says where they come from."""
+    """A document with values that are in no file. `origin` names their source."""
     return Document(data, Origins({key: Mark(origin, 0) for key in ["", *data]}))
 
 
 def merge(*documents: Document) -> Document:
-    """Later documents win, mapping by mapping; lists, scalars and null replace the former value, lines included."""
+    """Merge mappings key by key; later documents win. A list, a scalar or null replaces the earlier value and its
+    lines."""
     data: dict[str, Any] = {}
     marks: dict[str, Mark] = {}
     for document in documents:

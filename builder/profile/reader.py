@@ -1,8 +1,8 @@
-"""The one door for YAML: text in, plain data with its lines out.
+"""Parse YAML into plain data with lines. Only this module reads YAML.
 
-Stricter than YAML 1.1, which reads `52:54:00:12:34:56` as 41135085296, `no` as false, `012` as ten and `7.10` as 7.1,
-keeps the last of two equal keys, and lets aliases grow a page of text to gigabytes. Here a plain scalar is null,
-`true`, `false`, a decimal integer or text; a value that other readers take for a base-60 number is refused.
+It is stricter than YAML 1.1. YAML 1.1 reads `52:54:00:12:34:56` as 41135085296, `no` as false, `012` as ten and `7.10`
+as 7.1. It keeps the last of two equal keys, and its aliases can grow a page of text to gigabytes. Here a plain scalar
+is null, `true`, `false`, a decimal integer or text. A value that other readers take for a base-60 number is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """YAML, but of a kind that is not taken here."""
+    """A construct of YAML that is refused here."""
 
     def __init__(self, problem: str, mark: yaml.Mark) -> None:
         super().__init__(problem=problem, problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only. The resolvers below are all there are, so every other plain scalar is text."""
+    """Composes nodes only. It has only the resolvers below, so every other plain scalar is text."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - the base class declares it as it is
     depth = 0
@@ -55,9 +55,10 @@ _Loader.add_implicit_resolver(
 
 
 def parse(text: str, file: str) -> Document:
-    """A file of profiles/ as plain data. `file` is its path in the project. An empty file is an empty mapping.
+    """A YAML text as plain data. `file` is its path in the project. An empty text is an empty mapping.
 
-    ConfigurationError for bad syntax, anchors, tags, duplicate keys, base-60 numbers or a list at the top.
+    Raises ConfigurationError for bad syntax, anchors, tags, duplicate keys, base-60 numbers, a list at the top, deep
+    nesting, and a text that is too large.
     """
     if len(text) > limits.YAML:
         refuse([Problem(Mark(file, 0), f"is larger than {limits.YAML // KIB} KiB")])
@@ -79,7 +80,7 @@ def parse(text: str, file: str) -> Document:
 
 
 class _Reading:
-    """Turns nodes into plain data, collecting the line of every key and all problems on the way."""
+    """Turns nodes into plain data, and collects the line of every key and all problems."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -129,7 +130,7 @@ class _Reading:
         return text
 
     def _text(self, node: yaml.Node, path: str) -> str:
-        """The text of a scalar without halves of surrogate pairs ("\\ud800"), which no file could hold."""
+        """The text of a scalar. Halves of surrogate pairs ("\\ud800") are a problem: UTF-8 cannot encode them."""
         text, halves = _HALF.subn("", str(node.value))
         if halves:
             self.problems.append(Problem(self._mark(node), f"{path or 'a key'}: has half of a surrogate pair"))

@@ -1,4 +1,4 @@
-"""Plain data against the schema. Every fault is told with file, line, key and reason."""
+"""Validate plain data against the schema. Every fault has file, line, key and reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REASONS = {
 
 
 def refuse_unknown(document: Document, known: Collection[str]) -> None:
-    """For the keys that only the top level of a layer may have; deeper ones are the schema's."""
+    """Raises ConfigurationError for an unknown key at the top level of a layer. The schema checks deeper keys."""
     unknown = [key for key in document.data if key not in known]
     if unknown:
         text = _REASONS["extra_forbidden"]
@@ -37,12 +37,12 @@ def refuse_unknown(document: Document, known: Collection[str]) -> None:
 
 
 def _shown(key: str) -> str:
-    """A key for an error. A file that is no profile at all may hold secrets, and errors end up in logs of a CI."""
+    """A key as an error may show it. A file that is no profile may hold secrets, and errors get into CI logs."""
     return key if _KEY.fullmatch(key) else "(a key with odd characters)"
 
 
 def validate(model: type[Model], document: Document) -> Model:
-    """The document as a value of its schema, or one ConfigurationError that tells every fault."""
+    """The document as a value of `model`. Raises one ConfigurationError with every fault."""
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
@@ -83,10 +83,9 @@ def _reason(error: ErrorDetails) -> str:
 
 
 def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
-    """pydantic's location without the names of union members that it mixes in, which are no keys of the data.
+    """pydantic's location without the names of union members, which are no keys of the data.
 
-    A member's name may also be a key ("packages" of a base's source), so the reading that follows the data furthest
-    wins.
+    A member's name may also be a key ("packages" of a base's source). So the longest path that exists in the data wins.
     """
     if not loc:
         return ()
@@ -101,8 +100,8 @@ def _key_path(data: Any, loc: KeyPath, missing: bool) -> KeyPath:
 
 
 def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[KeyPath, ErrorDetails]]) -> bool:
-    """A mapping given for `dhcp | {address, …}` was meant as the mapping: that it is not `dhcp` helps nobody. Nor does
-    that a list is empty, when its items were refused."""
+    """Whether an error only distracts from another one. For a mapping given to `dhcp | {address, …}`, "is not dhcp"
+    does not help. Neither does "is empty" for a list with refused items."""
     rivals = [at for at, other in located if other is not error and at[: len(path)] == path]
     if error["type"] == "too_short":  # pydantic counts the good items
         return bool(rivals)
@@ -110,8 +109,8 @@ def _is_other_branch(path: KeyPath, error: ErrorDetails, located: list[tuple[Key
 
 
 def _key_names(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that the schema knows in the mapping at `path`. A step that it does not know is a key of a table, whose
-    entries are all of one kind."""
+    """The keys that the schema knows in the mapping at `path`. An unknown step is a key of a table; all entries of a
+    table have the same schema."""
     models = [model]
     for step in path:
         fields = [each.model_fields[step] for each in models if isinstance(step, str) and step in each.model_fields]

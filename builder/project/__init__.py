@@ -1,4 +1,4 @@
-"""The project folder: the only room that reads profiles/, overlays/ and cloud-init/."""
+"""The project folder. Only this room reads profiles/, overlays/ and cloud-init/."""
 
 from builder.project.folder import Project
 

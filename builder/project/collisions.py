@@ -1,4 +1,4 @@
-"""No two machines of a project may share a name, an address or a disk: on one network both would be lost."""
+"""Refuse two machines of a project with the same name, address or disk id: in one network neither would work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DISK_ID = "disk id"
 
 
 class _Claim(NamedTuple):
-    """`key` is the setting that gives the value, and empty where the value is derived."""
+    """A value that must be unique. `key` is the setting that gives it, or "" for a derived value."""
 
     what: str
     value: str
@@ -23,7 +23,8 @@ class _Claim(NamedTuple):
 
 
 def distinct_identities(nodes: Sequence[Resolved], with_file: Collection[str]) -> dict[str, Identity]:
-    """Identities by node name. `with_file` are the nodes that have a file in profiles/nodes/, for the error."""
+    """Identities by node name. `with_file` are the nodes with a file in profiles/nodes/, for the error's place. Raises
+    ConfigurationError when two nodes share a value."""
     identities: dict[str, Identity] = {}
     owners: dict[tuple[str, str], tuple[str, str]] = {}
     for node in nodes:
@@ -61,7 +62,7 @@ def _place(node: Resolved, claim: _Claim, with_file: Collection[str]) -> str:
 
 
 def _collision(claim: _Claim, *owners: tuple[str, str]) -> ConfigurationError:
-    """Told at a place that can be edited, if there is one."""
+    """The error, at a place that the user can edit, if there is one."""
     (name, place), (other, other_place) = sorted(owners, key=lambda owner: owner[1] == _DERIVED)
     hint = "rename one of them" if claim.what == _DISK_ID else "give one of them another in its file in profiles/nodes/"
     text = f"{claim.what} {claim.value} of {name} is also that of {other} ({other_place})"

@@ -1,4 +1,4 @@
-"""The door to a project's own files: it counts files and bytes, and follows no symlink."""
+"""Read a project's own files. The number of files and bytes is limited, and no symlink is followed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _HINT = "keep only the project's own files in it"
 
 
 class Door:
-    """Names are paths relative to `root`, which itself may be reached through a symlink. Both methods raise
-    ConfigurationError, at the name; beyond limits.PROJECT and limits.PROJECT_FILES they do so for any file."""
+    """Reads files by names relative to `root`. `root` itself may be a symlink. All methods raise ConfigurationError,
+    with the name, also when the project as a whole exceeds limits.PROJECT or limits.PROJECT_FILES."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -23,7 +23,7 @@ class Door:
         self._listed: dict[str, tuple[Found, ...]] = {}
 
     def read(self, name: str, limit: int) -> bytes:
-        """A regular file of at most `limit` bytes."""
+        """The content of a regular file of at most `limit` bytes."""
 
         def counts(status: os.stat_result) -> None:
             self._bytes += status.st_size
@@ -34,15 +34,14 @@ class Door:
         return files.read_inside(self.root, name, limit, check=counts)
 
     def text(self, name: str, limit: int) -> str:
-        """The same, if it is UTF-8."""
+        """The content as text. Raises ConfigurationError too when it is not UTF-8."""
         try:
             return self.read(name, limit).decode()
         except UnicodeDecodeError as error:
             raise ConfigurationError("is not UTF-8 text", where=name) from error
 
     def entries(self, name: str) -> tuple[Found, ...]:
-        """The entries of a folder, by name; none when it does not exist. Raises ConfigurationError beyond
-        limits.PROJECT_FILES."""
+        """The entries of a folder, sorted by name; empty if it does not exist."""
         if name in self._listed:
             return self._listed[name]
         found = self._listed[name] = files.entries_inside(self.root, name)

@@ -1,4 +1,4 @@
-"""The folder that the user edits, read strictly: profiles become settings, overlays and cloud-init become values."""
+"""Read the user's project folder strictly: profiles become settings, overlays and cloud-init become values."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _REQUIRED = ("profiles/cluster.yaml", "profiles/bases", "profiles/roles", "overl
 _ANSWERS = "/answers"
 _DEFAULT = "default"
 _NAME_LENGTH = 59
-"""A host name's 63 characters (RFC 1123), less the suffix of its guest's name."""
+"""The 63 characters of a host name (RFC 1123), minus the 4 of the suffix in the guest's host name."""
 
 
 class Project:
-    """`root` is the folder, `reserved_names` the command words that cannot be node names.
+    """The project in the folder `root`. `reserved_names` are words of the command line, which cannot be node names.
 
-    Every method raises ConfigurationError with file and line. Origins are paths relative to `root`. `references` are
-    the `file:PATH` of public keys that were read so far, each PATH with the origin that names it.
+    Every method raises ConfigurationError with file and line. Origins are paths relative to `root`. `references` has
+    the public keys of `file:PATH` that were read so far: PATH and the origin that names it.
     """
 
     def __init__(self, root: Path, reserved_names: Collection[str] = ()) -> None:
@@ -85,7 +85,7 @@ class Project:
 
     @property
     def answers(self) -> OverlayFile | None:
-        """The template of cloud-init/ that is not for the seed: an installer reads it, before there is a guest."""
+        """The template of cloud-init/ for the guest's installer. It is not on the seed disk."""
         return next((file for file in self._cloud_init if file.path == _ANSWERS), None)
 
     @cached_property
@@ -93,7 +93,8 @@ class Project:
         return read_cloud_init(self._door)
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """Names of profiles/KIND/: bases, guests, roles, presets or nodes. ConfigurationError for any other file."""
+        """Names of the files in profiles/KIND/ (bases, guests, roles, presets or nodes). Raises ConfigurationError for
+        a file that does not end in .yaml."""
         files = [Path(entry.name) for entry in self._door.entries(f"profiles/{kind}") if not entry.name.startswith(".")]
         for file in (file for file in files if file.suffix != ".yaml"):
             hint = f"name it {one_line(file.stem)}.yaml"
@@ -102,7 +103,7 @@ class Project:
 
     @property
     def default_base(self) -> str:
-        """The base in cluster.yaml. Raises ConfigurationError."""
+        """The base in cluster.yaml."""
         return validate(Cluster, self._read("profiles/cluster.yaml")).base
 
     @property
@@ -114,7 +115,7 @@ class Project:
         return validate(Base, self._with_key(f"profiles/bases/{name}.yaml").without("defaults"))
 
     def archives(self) -> tuple[AptSource, ...]:
-        """The archives in profiles/bases/ and profiles/guests/. Raises ConfigurationError."""
+        """The archives in profiles/bases/ and profiles/guests/."""
         bases = (self.base(name).source for name in self.names("bases"))
         guests = (self.guest(name).source for name in self.names("guests"))
         return tuple(archive for source in (*bases, *guests) for archive in archives_of(source))
@@ -132,11 +133,11 @@ class Project:
         *,
         preset: str | None = None,
     ) -> Resolved:
-        """The node as base < role < preset < node describe it. `role`, `base`, `guest` and `preset` are the command
-        line's.
+        """The node, merged from base, role, preset and node; later ones win. `role`, `base`, `guest` and `preset` come
+        from the command line.
 
-        `base` and `guest` win over the profiles. A `role` other than the node's own is refused: with several nodes on
-        one line it would make a worker of a control plane, unasked.
+        `base` and `guest` win over the profiles. A `role` that differs from the one in the node's file is refused: in a
+        command with several nodes it could turn a control plane into a worker.
         """
         self._check_node_name(node)
         cluster = self._cluster()
@@ -167,9 +168,9 @@ class Project:
         return Resolved(settings, self.base(settings.base), self._guest(settings, document), document.origins)
 
     def identities(self, asked: Sequence[Resolved]) -> dict[str, Identity]:
-        """The identity of each node asked for, by name, once it is certain that none collides with another node.
+        """The identities of the nodes `asked`, by name. Raises ConfigurationError when one collides with another node.
 
-        The others are those of profiles/nodes/; one without a role is taken to have the first asked one's.
+        The nodes of profiles/nodes/ are compared too. A node without a role gets the role of the first one in `asked`.
         """
         nodes = {node.settings.name: node for node in asked}
         fallback = asked[0].settings.role
@@ -180,7 +181,7 @@ class Project:
         return {node.settings.name: identities[node.settings.name] for node in asked}
 
     def role_for(self, node: str, fallback: str | None) -> str | None:
-        """None when the profiles say which; they are then read as if nobody had asked."""
+        """The role to ask for, or None if the profiles give the node's role."""
         if node not in self.names("nodes"):
             return fallback
         said = "role" in self._layer("nodes", node, NODE_KEYS).data or "role" in self._cluster().data
@@ -192,7 +193,7 @@ class Project:
         return with_public_key(self._read(file), self.root, self.references)
 
     def _cluster(self) -> Document:
-        """cluster.yaml in the words of NodeSettings, with the public keys themselves."""
+        """cluster.yaml with the keys of NodeSettings, and with public keys instead of their files' names."""
         document = self._read("profiles/cluster.yaml")
         cluster = validate(Cluster, document)
         keys = public_keys(cluster.user.ssh_keys, self.root, document.origins, self.references)
@@ -205,7 +206,7 @@ class Project:
         return Document(data, Origins(marks))
 
     def _server_address(self, cluster: Document) -> Document:
-        """The address of k3s's server, when the server is a node whose file gives it a fixed one."""
+        """The address of k3s's server, if the server's node has a fixed address in its file; else an empty document."""
         k3s = cluster.data.get("k3s_cluster")
         name = validate(K3sCluster, cluster.part("k3s_cluster")).server_name.partition(".")[0] if k3s else ""
         if name not in self.names("nodes"):
@@ -231,7 +232,7 @@ class Project:
         return layer
 
     def _preset(self, name: str | None, role: Document) -> Document:
-        """The layer of a preset. Raises ConfigurationError for a machine that the role has not."""
+        """The layer of a preset. Raises ConfigurationError when it has a machine and the role has none."""
         if name is None:
             return derived({}, "")
         asked = derived({"preset": name}, "--preset")
@@ -279,7 +280,7 @@ def _check_role(node: str, asked: str | None, own: Document) -> None:
 
 
 def _default_guest(merged: Document, defaults: Document) -> Document:
-    """The guest of the base, for a role and node that leave it to the base. Raises ConfigurationError without one."""
+    """The base's default guest, for `guest: default`. Raises ConfigurationError when the base has none."""
     if "guest" not in defaults.data:
         base = merged.data["base"]
         hint = f"name a guest here, or add `defaults: {{guest: NAME}}` to profiles/bases/{base}.yaml"
@@ -288,11 +289,12 @@ def _default_guest(merged: Document, defaults: Document) -> Document:
 
 
 def _guest_hostname(node: str) -> str:
-    """node-003 runs k3s-003. Another name is kept whole, so that no two nodes have guests of one name."""
+    """The default host name of the guest: k3s-003 for node-003. Another node name is kept whole, so that no two guests
+    have the same name."""
     number = node.removeprefix("node-")
     return f"{node}-k3s" if number == node else f"k3s-{number}"
 
 
 def _prefixed(prefix: str, origins: Origins) -> dict[str, Mark]:
-    """The base's own facts as `base.KEY`; `base` itself stays the place that chose it."""
+    """Marks of the base's facts, as `base.KEY`. The mark of `base` itself stays at the key that names the base."""
     return {f"{prefix}.{path}": mark for path, mark in origins.marks.items() if path}

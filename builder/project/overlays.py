@@ -1,6 +1,7 @@
-"""Reads overlays/KIND/SET/{boot,root}/PATH and cloud-init/. Owner and mode come from overlays/manifest.yaml.
+"""Read overlays/KIND/SET/{boot,root}/PATH and cloud-init/. Owner and mode come from overlays/manifest.yaml.
 
-The checkout decides nothing but names and content: git keeps no owner and one bit of the mode, and a umask the rest.
+Only names and content are taken from the checkout: git keeps no owner and only one bit of the mode, and the rest
+depends on the umask.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ _TEMPLATE, _TOP = ".j2", "overlays"
 
 
 class _Rule(Strict):
-    """`owner` is numeric, uid:gid: names belong to the image, not to this machine."""
+    """A rule of overlays/manifest.yaml. `owner` is uid:gid in numbers, because the names of this machine may have other
+    ids than the image's."""
 
     mode: Annotated[str, Field(pattern=r"^0?[0-7]{3,4}$")]
     owner: Annotated[str, Field(pattern=r"^\d{1,5}:\d{1,5}$")] = "0:0"
 
 
 def read_overlays(door: Door, manifest: Document) -> dict[str, tuple[OverlayFile, ...]]:
-    """By set, such as `features/swap` or `roles/worker`; each set in order of volume and path."""
+    """Files by set, such as `features/swap` or `roles/worker`. Each set is sorted by volume and path."""
     for entry in door.entries(_TOP):
         if entry.name not in (*_KINDS, "manifest.yaml", "README.md"):
             raise ConfigurationError(
@@ -47,7 +49,8 @@ def read_overlays(door: Door, manifest: Document) -> dict[str, tuple[OverlayFile
 
 
 def read_cloud_init(door: Door) -> tuple[OverlayFile, ...]:
-    """The templates of cloud-init/, by name. No folders and no symlinks: a seed disk is FAT, and flat."""
+    """The files of cloud-init/, sorted by name. Folders and symlinks are refused: a seed disk is a FAT without
+    folders."""
     found = [(PurePosixPath("/", entry.name), entry) for entry in door.entries("cloud-init")]
     return _distinct(_file(door, f"cloud-init/{entry.name}", entry, "boot", path) for path, entry in found)
 
@@ -63,7 +66,8 @@ def _files(door: Door, folder: str) -> Iterator[OverlayFile]:
 
 
 def _distinct(files: Iterable[OverlayFile]) -> tuple[OverlayFile, ...]:
-    """The files of one volume. FAT finds a name whatever the case of its letters, so that one of two would be lost."""
+    """The files of one volume. Raises ConfigurationError for two files with one name. On FAT the case of letters does
+    not count."""
     taken: dict[str, OverlayFile] = {}
     for file in files:
         other = taken.setdefault(file.path.casefold() if file.volume == "boot" else file.path, file)
@@ -94,7 +98,7 @@ def _file(door: Door, origin: str, entry: Found, volume: Volume, path: PurePosix
 
 
 def _check_content(content: bytes, origin: str, is_template: bool) -> None:
-    """Refuse a script with the line ends of Windows: the kernel would look for an interpreter whose name ends in CR."""
+    """Refuse a script with the line ends of Windows: the kernel would look for an interpreter with a CR in its name."""
     if content.startswith(b"#!") and b"\r\n" in content and not is_template:
         hint = "a git for Windows may have made them: git config core.autocrlf false, then check the file out again"
         raise ConfigurationError("is a script, and has CR LF line ends", where=origin, hint=hint)
@@ -106,7 +110,7 @@ def _check_content(content: bytes, origin: str, is_template: bool) -> None:
 
 
 def _climbs_out(path: PurePosixPath, target: str) -> bool:
-    """An absolute target starts at the image's root and stays there; a relative one starts beside `path`."""
+    """Whether a symlink's target leads out of its volume. A relative target starts in the folder of `path`."""
     depth = 0 if target.startswith("/") else len(path.parts) - 2
     for part in target.split("/"):
         depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
@@ -116,8 +120,8 @@ def _climbs_out(path: PurePosixPath, target: str) -> bool:
 
 
 def _walk(door: Door, folder: str, path: PurePosixPath) -> Iterator[tuple[str, PurePosixPath, Found]]:
-    """Everything below that is no folder, in order of names, with its path in the project and on its volume; a symlink
-    to a folder is a symlink."""
+    """All files and symlinks below `folder`, sorted by name: path in the project, path on the volume, and entry. A
+    symlink to a folder is not followed."""
     for entry in door.entries(folder):
         if entry.is_folder:
             yield from _walk(door, f"{folder}/{entry.name}", path / entry.name)
@@ -133,7 +137,8 @@ def _folders(door: Door, parent: str) -> Iterator[str]:
 
 
 def _with_manifest(read: dict[str, tuple[OverlayFile, ...]], manifest: Document) -> dict[str, tuple[OverlayFile, ...]]:
-    """Later rules win. A rule that matches nothing is a typo, and the file it meant would have the wrong mode."""
+    """The files with their owners and modes. Later rules win. Raises ConfigurationError for a rule that matches no
+    file: it has a typo, and the intended file would get the wrong mode."""
     for glob in manifest.data:
         rule = validate(_Rule, manifest.part(glob))
         uid, gid = map(int, rule.owner.split(":"))

@@ -1,4 +1,4 @@
-"""ssh public keys of the profile: literal, or `file:PATH` of a file as sshd reads it."""
+"""ssh public keys of the profile, literal or as `file:PATH`. Such a file has the form of authorized_keys."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FILE = "file:"
 
 
 def public_keys(entries: Iterable[str], root: Path, origins: Origins, references: dict[str, str]) -> list[str]:
-    """Lines of authorized_keys. Each PATH that is read is noted in `references`, with its origin.
+    """Lines of authorized_keys. Each PATH is added to `references`, with its origin.
 
-    Raises ConfigurationError, at the line of the file or of the profile, for a line that sshd would not take. The
-    content of a file is not quoted: it may be anything, a private key included.
+    Raises ConfigurationError, at the line of the file or of the profile, for a line that sshd would not take. The error
+    does not quote the file, because it may hold a private key.
     """
     keys: list[str] = []
     for index, entry in enumerate(entries):

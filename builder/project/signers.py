@@ -1,4 +1,4 @@
-"""OpenPGP public keys of the profile: where to fetch one, or `file:PATH` in the project, in armor."""
+"""OpenPGP public keys of the profile: a URL, or `file:PATH` of an armored key in the project."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FILE = "file:"
 
 
 def with_public_key(document: Document, root: Path, references: dict[str, str]) -> Document:
-    """A base or a guest with the signer's key itself in place of its file, which is noted in `references`: path and
-    origin. Raises ConfigurationError when it cannot be read."""
+    """A base or a guest with the signer's key itself instead of its file's name. Path and origin of the file are added
+    to `references`. Raises ConfigurationError when it cannot be read."""
     source = document.part("source")
     signer = source.part("signer").data
     key = signer.get("key")

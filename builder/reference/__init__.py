@@ -1,4 +1,4 @@
-"""The reference of all keys in profiles/, drawn from the models that read them: a page, a JSON schema for editors, and
+"""The reference of all keys in profiles/, made from the models that read them: a page, a JSON schema for editors, and
 the answer for one key."""
 
 from __future__ import annotations

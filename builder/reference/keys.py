@@ -1,4 +1,4 @@
-"""Every key of every kind of file, with its type, default, sentence and examples."""
+"""All keys of all kinds of files, with type, default, description and examples."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from builder.reference.words import words
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key by its dotted `path`: `source.apt[].uri` is in each entry of a list, `answers.VERSION.ntp` in each of a
-    mapping. `place` is the same path with an entry's own key in it. `when` names the choices beside which the key may
-    stand, such as `kind: packages`; empty means always. `annotation` is its type, with the constraints.
+    """A key with its dotted `path`: `source.apt[].uri` is in each entry of a list, `answers.VERSION.ntp` in each entry
+    of a mapping. `place` is the same path with an example's key of the mapping. `when` names the choices that allow the
+    key, such as `kind: packages`; empty means always. `annotation` is its type with the constraints.
     """
 
     kind: Kind
@@ -41,7 +41,7 @@ class Key:
         return "not set" if self.default is None else flow(self.default)
 
     def example_text(self) -> str:
-        """The first example as lines of YAML, in the mappings that it stands in."""
+        """The first example as lines of YAML, inside its enclosing mappings."""
         value = self.examples[0]
         for part in reversed(self.place):
             value = [value] if part == "[]" else {part: value}
@@ -57,7 +57,7 @@ def flow(value: Any) -> str:
 
 @cache
 def keys() -> tuple[Key, ...]:
-    """All keys, file by file. A key that is in several variants of a mapping alike is there once."""
+    """All keys, kind by kind. A key that several variants of a mapping share comes once."""
     found: dict[tuple[str, str, str, str], Key] = {}
     for kind in KINDS.values():
         for key in _keys(kind, kind.model, "", (), ()):
@@ -93,7 +93,7 @@ def _keys(
 
 
 class _Part(NamedTuple):
-    """A model inside a type, and the way to it: `steps` are `[]` for a list and "" for a mapping's own key."""
+    """A model inside a type. `steps` lead to it: `[]` is an entry of a list, "" an entry of a mapping."""
 
     model: type[BaseModel]
     suffix: str = ""
@@ -122,7 +122,7 @@ def _parts(hint: Any) -> Iterator[_Part]:
 
 
 def _choice(model: type[BaseModel]) -> tuple[str, ...]:
-    """The key by which a variant is chosen, with the variant's value."""
+    """The key that chooses a variant, with the variant's value."""
     (choice,) = (
         f"{name}: {get_args(field.annotation)[0]}"
         for name, field in model.model_fields.items()
@@ -132,25 +132,25 @@ def _choice(model: type[BaseModel]) -> tuple[str, ...]:
 
 
 def _bare(path: str) -> str:
-    """A path without the marks and keys of entries, which people write in several ways: `source.apt.0.uri`."""
+    """A path without marks and keys of entries, because people write them in several ways (`source.apt.0.uri`)."""
     parts = path.replace("[]", "").split(".")
     return ".".join(part for part in parts if not part.isdecimal() and not (part.isalpha() and part.isupper()))
 
 
 def find(path: str) -> tuple[Key, ...]:
-    """The keys of this path: several where kinds of files share it. Empty where there is none."""
+    """The keys with this path, one for each kind of file that has it."""
     return tuple(key for key in keys() if _bare(key.path) == _bare(path))
 
 
 def below(key: Key) -> tuple[Key, ...]:
-    """The keys right in the mapping of this key."""
+    """The keys directly in the mapping of this key."""
     start = f"{_bare(key.path)}."
     inner = [one for one in keys() if one.kind is key.kind and _bare(one.path).startswith(start)]
     return tuple(one for one in inner if "." not in _bare(one.path).removeprefix(start))
 
 
 def nearest_to(path: str) -> str:
-    """The known path that looks most like `path`, whole or by its last part; "" where none does."""
+    """The known path that is most similar to `path`, else one with the same last part, else ""."""
     known = [_bare(key.path) for key in keys()]
     last = _bare(path).rpartition(".")[2]
     same = [name for name in known if name.rpartition(".")[2] == last]

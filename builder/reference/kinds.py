@@ -15,7 +15,7 @@ from builder.model.settings import Base, Guest
 from builder.model.strict import Strict
 
 _FOLLOWING = frozenset({"hostname", "guest_hostname", "role", "base"})
-"""Keys of a node that follow from its name, the command line or cluster.yaml where no file gives them."""
+"""Keys of a node that are optional: without them its name, the command line or cluster.yaml decides."""
 
 
 def _field(name: str) -> FieldInfo:
@@ -39,15 +39,15 @@ class BaseFile(Base):
     defaults: NodeFile = Field(  # type: ignore[valid-type]
         default={},
         validate_default=False,
-        description="Keys of a role that each node on this base has, unless its role, its preset or its own file says "
-        "otherwise.",
+        description="Keys of a role for each node on this base. The node's role, its preset and its own file win over "
+        "them.",
         examples=[{"guest": "alpine"}],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`files` is the place of its files. With `is_layer`, several files of this kind make one whole, so that each may
+    """A kind of files. `files` names their place. With `is_layer`, several files of this kind are merged, so each may
     leave out any key."""
 
     name: str

@@ -1,4 +1,4 @@
-"""JSON schemas of the files, by which editors complete keys and show faults (json-schema.org, draft 2020-12)."""
+"""JSON schemas of the files. Editors use them to complete keys and show faults (json-schema.org, draft 2020-12)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from builder.reference.kinds import Kind, NodeFile
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's generator, told of values as YAML has them: a size is text with a unit."""
+    """pydantic's generator, adapted to the values in YAML: a size is a text with a unit."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         if schema["function"]["function"] is parse_size:
@@ -21,12 +21,12 @@ class _Generator(GenerateJsonSchema):
         return super().function_before_schema(schema)
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """A title would repeat the key."""
+        """No title, because it would repeat the key."""
         return False
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """The schema of a kind of files. In the files that are layers no key is required."""
+    """The schema of a kind of files. In a layer no key is required."""
     schema = kind.model.model_json_schema(schema_generator=_Generator)
     if kind.is_layer:
         _loosen(schema)
@@ -36,12 +36,12 @@ def json_schema(kind: Kind) -> dict[str, Any]:
 
 
 def _names_in_layers() -> set[str]:
-    """Names of the definitions that are parts of a layer: a base's `defaults` are one too."""
+    """Names of the definitions that are parts of a layer. A base's `defaults` are a layer too."""
     return {NodeFile.__name__, *NodeFile.model_json_schema(schema_generator=_Generator)["$defs"]}
 
 
 def _loosen(schema: dict[str, Any]) -> None:
-    """Let any part of a mapping stand alone: of the variants, too, more than one may then fit."""
+    """Make every key optional. As several variants may fit then, `oneOf` becomes `anyOf`."""
     for one in list(_mappings(schema)):
         if isinstance(one.get("required"), list):
             del one["required"]

@@ -1,4 +1,4 @@
-"""Types of keys in words."""
+"""Names of the types of keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMED: tuple[tuple[Any, str], ...] = (
     (k3s.Label, "label"),
     (k3s.Taint, "taint"),
 )
-"""A type of the model, and its name."""
+"""Types of the model with their names."""
 _PLAIN = {str: "text", int: "whole number", bool: "true or false", types.NoneType: "null"}
 
 
@@ -96,7 +96,7 @@ def _literal(value: object) -> str:
 
 
 def _bounds(metadata: Iterable[Any], *, is_size: bool) -> str:
-    """The least and the largest value, as words to add."""
+    """The smallest and the largest value, as words to append; "" without limits."""
     flat = [one for each in metadata for one in (each.metadata if isinstance(each, FieldInfo) else (each,))]
     least = max((int(str(one.ge)) for one in flat if isinstance(one, Ge)), default=0)
     most = min((int(str(one.le)) for one in flat if isinstance(one, Le)), default=None)

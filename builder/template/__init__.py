@@ -1,1 +1,1 @@
-"""Templates that a project may hold: plain data in, bounded text out."""
+"""A project's templates: they get plain data, and their output is limited."""

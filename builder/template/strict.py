@@ -1,8 +1,8 @@
-"""Jinja2 for overlays/ and cloud-init/: sandboxed, strict, and with the two quotings that files on a Pi need.
+"""Jinja2 for overlays/ and cloud-init/: sandboxed, strict, and with filters that quote for shell and YAML.
 
-A line that holds only a block tag leaves no trace in the output (trim_blocks, lstrip_blocks). Time and memory are not
-bounded here: jinja2's sandbox bounds no loop and no power of numbers. Where the template is a project's, `rendering` of
-builder.host.rendering is the way in.
+A line with only a block tag leaves no line in the output (trim_blocks, lstrip_blocks). This module does not limit time
+and memory, because jinja2's sandbox limits neither loops nor powers of numbers. Render a project's templates by
+`rendering` of builder.host.rendering.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from builder.errors import ConfigurationError
 from builder.profile.document import nearest
 
 Plain: TypeAlias = str | int | bool | list["Plain"] | dict[str, "Plain"] | None
-"""All that a template is given."""
+"""The types of values that a template gets."""
 
 Render: TypeAlias = Callable[[str, str, Mapping[str, Plain]], str]
-"""`render` below, or the same in a process of its own."""
+"""`render` below, or a function that calls it in another process."""
 
 _FILE = "template"
-"""For compiled code, in place of the template's own name: jinja2 writes that into the code that it makes
-(CVE-2024-56201)."""
+"""The name in compiled code. jinja2 writes the name into the code that it makes, so the template's own name could
+inject code (CVE-2024-56201)."""
 
 _OF_TEXT = """
     capitalize casefold center count endswith expandtabs find index isalnum isalpha isascii isdecimal isdigit islower
@@ -47,11 +47,11 @@ _METHODS: Mapping[type, frozenset[str]] = MappingProxyType(
         tuple: frozenset({"count", "index"}),
     }
 )
-"""By type: the methods of Python that a template may call. `format` and `format_map` reach attributes by a text
-(CVE-2016-10745, CVE-2019-10906, CVE-2024-56326, CVE-2025-27516)."""
+"""The methods of Python that a template may call, by type. `format` and `format_map` are not among them: their text can
+name attributes (CVE-2016-10745, CVE-2019-10906, CVE-2024-56326, CVE-2025-27516)."""
 
 _OPEN = (LoopContext, Macro, Namespace)
-"""jinja2's own objects, whose attributes without an underscore are for templates."""
+"""jinja2's own objects. A template may use their attributes without an underscore."""
 
 _WORDS = {
     "str": "a text",
@@ -69,14 +69,14 @@ _TYPE = re.compile(rf"(?<!\w)'?({'|'.join(_WORDS)})'?(?: object\b)?(?!\w)")
 
 
 class _YamlDumper(yaml.SafeDumper):
-    """Every text in double quotes: no value can be taken for a number, a boolean or a second line."""
+    """Writes every text in double quotes, so that no value can become a number, a boolean or a second line."""
 
 
 _YamlDumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 class _Missing(str):
-    """The text of jinja2's error for a name that does not exist, with the object that lacks it."""
+    """The text of jinja2's error for a missing name. It carries the name and the object that lacks it."""
 
     __slots__ = ("name", "owner")
     owner: object
@@ -84,7 +84,7 @@ class _Missing(str):
 
 
 class _Undefined(jinja2.StrictUndefined):
-    """Names the object and the attribute that it lacks, and no class of Python."""
+    """An undefined value. Its error names the object and the missing attribute, and no class of Python."""
 
     __slots__ = ()
 
@@ -98,18 +98,18 @@ class _Undefined(jinja2.StrictUndefined):
 
 
 class TooLongError(BaseException):
-    """For the caller's handler of a signal to raise while a template is rendered. It is no Exception, for jinja2 goes
-    on after some of these."""
+    """The time is over. The caller's signal handler raises it while a template is rendered. It is no Exception, because
+    jinja2 catches some of these."""
 
     def __str__(self) -> str:
         return f"takes more than {limits.TEMPLATE_SECONDS} s of processor time"
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Attributes are allowed by name and type; all that is not named is refused."""
+    """Allows listed attributes by name and type, and refuses all others."""
 
     def getattr(self, obj: Any, attribute: str) -> object:
-        """A key wins over a method of the same name."""
+        """The key of that name, else the attribute."""
         if not isinstance(obj, type):  # dict["mro"] is a type of Python's typing
             with suppress(TypeError, LookupError, AttributeError):
                 return obj[attribute]
@@ -138,7 +138,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _value(value: object) -> object:
-    """The value, if it can be written: a method or a generator would be written with its address in memory."""
+    """The value. Raises ValueError for a method or a generator: its text has an address in memory."""
     if isinstance(value, jinja2.Undefined):
         return str(value)  # raises the error that it stands for
     if isinstance(value, list | tuple):
@@ -155,7 +155,7 @@ def _quote_sh(value: object) -> str:
 
 
 def _quote_yaml(value: object) -> str:
-    """One line of flow style, to stand after `key: ` at any depth."""
+    """The value as one line of YAML in flow style. It fits after `key: ` at any depth."""
     dumped: str = yaml.dump(_value(value), Dumper=_YamlDumper, default_flow_style=True, width=float("inf"))
     return dumped.removesuffix("\n").removesuffix("\n...")
 
@@ -175,10 +175,10 @@ _ENVIRONMENT = _environment()
 
 
 def render(text: str, name: str, variables: Mapping[str, Plain]) -> str:
-    """The text with its variables filled in. `name` is the template's path in the project, for errors.
+    """The template `text` with `variables` filled in. `name` is its path in the project, for errors.
 
-    ConfigurationError with the template's line for bad syntax, a missing variable, whatever an expression raises, and
-    an output of more than limits.RENDERED bytes.
+    Raises ConfigurationError, with the template's line, for bad syntax, a missing variable, any error in an expression,
+    and an output of more than limits.RENDERED characters.
     """
     template = None
     try:
@@ -214,7 +214,7 @@ def _bounded(parts: Iterator[str]) -> str:
 
 
 def _told(error: Exception, variables: Mapping[str, Plain]) -> tuple[str, str]:
-    """The fault and a hint, in the words of templates."""
+    """The fault and a hint, without words of Python."""
     missing = error.args[0] if isinstance(error, jinja2.UndefinedError) and error.args else None
     if isinstance(error, MemoryError):
         return f"needs more than {limits.TEMPLATE_MEMORY} bytes of memory", ""
@@ -234,7 +234,7 @@ def _told(error: Exception, variables: Mapping[str, Plain]) -> tuple[str, str]:
 
 
 def _path(wanted: object, inside: Plain | Mapping[str, Plain]) -> str:
-    """The path of that very value in the variables, such as `node.bridge`; "" when it is none of them."""
+    """The path of the object `wanted` in the variables, such as `node.bridge`; "" if it is not among them."""
     named = inside.items() if isinstance(inside, Mapping) else enumerate(inside) if isinstance(inside, list) else ()
     for key, value in named:
         if value is wanted and isinstance(value, dict | list):
@@ -245,12 +245,12 @@ def _path(wanted: object, inside: Plain | Mapping[str, Plain]) -> str:
 
 
 def _words(text: str) -> str:
-    """An error of Python or jinja2 without the names of classes."""
+    """The text of an error of Python or jinja2, with plain words for the names of classes."""
     return _TYPE.sub(lambda match: _WORDS[match[1]], text)
 
 
 def _line(error: BaseException) -> int:
-    """The line of the template's innermost frame; jinja2 rewrites its tracebacks to the template's own lines."""
+    """The line of the template's innermost frame. jinja2 rewrites tracebacks to the template's own lines."""
     line, frame = 1, error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code.co_filename == _FILE:

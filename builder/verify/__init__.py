@@ -1,6 +1,6 @@
-"""Look at a finished image with other eyes than those that made it, and compare it with its manifest.
+"""Compare a finished image with its manifest, with other programs than those that made it.
 
-The digests prove every byte; the appliance's kernel proves that the filesystems hold the files of the edits.
+The digests prove every byte. The appliance's kernel proves that the filesystems have the files of the edits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """`where` is volume:path or a part of the disk; `asked` names the feature and the profile behind it, if any."""
+    """A difference. `where` is volume:path or a part of the disk. `asked` names the feature and the profile that set
+    the expected value, if any."""
 
     where: str
     what: str
@@ -38,7 +39,8 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`filled`: how many of the chunks hold something that a secret has changed, and are not compared."""
+    """The result of a comparison. `files` and `chunks` are numbers of compared things. `filled` is the number of chunks
+    that are not compared, because secrets have changed them."""
 
     files: int
     chunks: int
@@ -47,14 +49,15 @@ class Report:
 
 
 def verify(image: Path, manifest: Manifest, progress: Progress) -> Report:
-    """Raises VerifyMismatchError naming every difference; MissingToolError, BuildError when it cannot look."""
+    """Compare everything. Raises VerifyMismatchError, which lists the differences, and MissingToolError or BuildError
+    when the image cannot be read."""
     report = examine(image, manifest, progress)
     require_alike(image, report)
     return report
 
 
 def require_alike(image: Path, report: Report) -> None:
-    """Raises VerifyMismatchError, as above."""
+    """Raises VerifyMismatchError, which lists the differences of `report`, if it has any."""
     if report.mismatches:
         lines = [f"\n  {mismatch.describe()}" for mismatch in report.mismatches[:_SHOWN]]
         rest = len(report.mismatches) - len(lines)
@@ -67,8 +70,8 @@ def require_alike(image: Path, report: Report) -> None:
 
 
 def examine(image: Path, manifest: Manifest, progress: Progress) -> Report:
-    """The differences between image and manifest, without judging: those of bytes, and only when there are none, those
-    of file systems. An attacker could have made the file system of a changed image for the tool that reads it."""
+    """The differences between image and manifest. The filesystems are read only if every byte is as expected: an
+    attacker could prepare the filesystem of a changed image to exploit its reader."""
     mismatches = list(byte_mismatches(image, manifest.image, progress))
     if not mismatches:
         mismatches += filesystems(image, manifest.layout, progress)
@@ -77,7 +80,7 @@ def examine(image: Path, manifest: Manifest, progress: Progress) -> Report:
 
 
 def require_digests(image: Path, manifest: Manifest, *, where: str) -> None:
-    """Raises VerifyMismatchError, at `where`, unless every byte of a raw image is as in its manifest."""
+    """Raises VerifyMismatchError, at `where`, unless every byte of a raw image matches its manifest."""
     facts = manifest.image
     if image_digest(facts.chunks) != facts.digest or not is_image(image, facts):
         raise VerifyMismatchError(
@@ -88,7 +91,7 @@ def require_digests(image: Path, manifest: Manifest, *, where: str) -> None:
 
 
 def byte_mismatches(image: Path, facts: ImageFacts, progress: Progress) -> Iterator[Mismatch]:
-    """Chunks of a raw image that are not as its manifest says, and a size or a digest that is not."""
+    """Differences of a raw image's chunks, size and digest from its manifest."""
     size = image.stat().st_size
     if size != facts.size:
         yield Mismatch("image", "size", f"{facts.size} bytes", f"{size} bytes")
@@ -102,19 +105,19 @@ def byte_mismatches(image: Path, facts: ImageFacts, progress: Progress) -> Itera
 
 
 def filesystems(image: Path, layout: DiskFacts, progress: Progress) -> Iterator[Mismatch]:
-    """Faults that fsck finds in the two filesystems of an image or a disk. Takes the time to read both."""
+    """Faults that fsck finds in the two filesystems of an image or a disk. It reads both in full."""
     progress.step("verify", "fsck both volumes")
     yield from root_filesystem(image, layout)
     yield from boot_filesystem(image, layout)
 
 
 def root_filesystem(image: Path, layout: DiskFacts) -> Iterator[Mismatch]:
-    """Check a root volume whose bytes are all known, with e2fsck on the host."""
+    """Check a root volume with the host's e2fsck. Its bytes must have been verified before."""
     yield from _fsck("root", run(["e2fsck", "-fn", ext4.volume(image, layout.root_start)], check=False))
 
 
 def boot_filesystem(image: Path, layout: DiskFacts) -> Iterator[Mismatch]:
-    """Check a boot volume whose bytes are all known, with fsck.vfat on the host."""
+    """Check a boot volume with the host's fsck.vfat. Its bytes must have been verified before."""
     with scratch_folder(VERIFY) as scratch:
         volume = scratch / "boot.fat"  # fsck.vfat knows no offsets
         window = [f"skip={layout.boot_start}", f"count={layout.boot_size}", "iflag=skip_bytes,count_bytes"]
@@ -129,14 +132,14 @@ def _fsck(volume: str, result: Result) -> Iterator[Mismatch]:
 
 
 def contents(image: Path, manifest: Manifest, progress: Progress) -> list[Mismatch]:
-    """Differences between a manifest and an image or a disk: the partition table and every path, as the appliance's
-    kernel sees them. Raises BuildError when the appliance fails."""
+    """Differences between a manifest and an image or a disk, in the partition table and in every path, as the
+    appliance's kernel reads them. Raises BuildError when the appliance fails."""
     with Appliance(image, progress) as appliance:
         return list(contents_in(appliance, manifest, progress))
 
 
 def contents_in(appliance: Appliance, manifest: Manifest, progress: Progress) -> Iterator[Mismatch]:
-    """Compare table and paths, as `contents` does, in an appliance that runs already."""
+    """Compare as `contents` does, in an appliance that already runs."""
     try:
         found = appliance.disk_facts()
     except BuildError as broken:

@@ -1,7 +1,7 @@
-"""The differences between two images, by their manifests, or between the outcomes of two plans.
+"""The differences between two images, by their manifests, or between two plans.
 
-Lines of the profiles that asked for something are told with it, and are no difference by themselves: a comment in a
-profile moves all lines below it, and no byte of an image.
+Each difference names the profile's line that asked for it. Another line number alone is no difference: a comment in a
+profile moves all lines below it, but changes no byte of an image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Kind = Literal["setting", "package", "edit", "seed", "file", "lock", "partition"
 _ASKED = ("feature", "origin")
 _FACTS = ("type", "mode", "uid", "gid", "sha256", "size", "target")
 _MOST_NAMES = 100
-"""As many lines as a person may want to read."""
+"""The number of lines that are shown; more are counted only."""
 _REMEDY = "take an image with its manifest, a manifest, or the output of `pimu-build plan NODE --json`"
 
 
@@ -46,7 +46,7 @@ class _SeedFile(BaseModel):
 
 
 class _Plan(BaseModel):
-    """As builder.plan.as_data has it."""
+    """A plan, with the keys of builder.plan.as_data."""
 
     settings: dict[str, Any] = {}
     base: dict[str, Any] = {}
@@ -63,7 +63,7 @@ class _Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two, as it is in the file `where`: a plan, with the manifest of what it made where that is built."""
+    """One of the two sides, from the file `where`: its plan, and the manifest if the file is one."""
 
     where: str
     plan: _Plan
@@ -72,8 +72,8 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` of `where` is `a` on one side and `b` on the other, None where a side has none of it. `asked` names the
-    feature and the profile behind it, if any."""
+    """`what` of `where` is `a` on one side and `b` on the other; None means absent. `asked` names the feature and the
+    profile that set the value, if any."""
 
     kind: Kind
     where: str
@@ -85,8 +85,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`chunks` is how many differ, of `all_chunks`, both 0 unless both sides are images. `behind` names files that have
-    bytes in them, where both images were there to be read."""
+    """`chunks` of `all_chunks` differ; both are 0 unless both sides are images. `behind` names the files in these
+    chunks, if both images could be read."""
 
     differences: tuple[Difference, ...]
     chunks: int
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def side_of(text: str, where: str) -> Side:
-    """The text of a manifest or a plan. Raises ConfigurationError, at `where`, when it is neither."""
+    """Parse the text of a manifest or a plan. Raises ConfigurationError, at `where`, when it is neither."""
     try:
         data = parse_json(text, deepest=limits.JSON_LEVELS)
     except ValueError as broken:
@@ -116,7 +116,7 @@ def side_of(text: str, where: str) -> Side:
 
 
 def compare(a: Side, b: Side) -> Comparison:
-    """Raises ConfigurationError when the lock in a manifest is damaged."""
+    """The differences from `a` to `b`. Raises ConfigurationError when the lock in a manifest is damaged."""
     found = [*_settings(a.plan, b.plan), *_packages(a.plan.packages, b.plan.packages)]
     both = [("base", a.plan.base_edits, b.plan.base_edits), ("guest", a.plan.guest_edits, b.plan.guest_edits)]
     both.append(("live", a.plan.installer_edits, b.plan.installer_edits))
@@ -135,7 +135,7 @@ def compare(a: Side, b: Side) -> Comparison:
 
 
 def differing_chunks(a: Side, b: Side) -> list[int]:
-    """Numbers of the chunks by which two images differ, those included that one of them lacks."""
+    """Numbers of the chunks in which two images differ. A chunk that only one image has counts too."""
     if a.manifest is None or b.manifest is None:
         return []
     pairs = zip_longest(a.manifest.image.chunks, b.manifest.image.chunks)
@@ -143,7 +143,7 @@ def differing_chunks(a: Side, b: Side) -> list[int]:
 
 
 def to_lines(comparison: Comparison) -> Iterator[str]:
-    """`KIND WHERE: WHAT A -> B  [FEATURE]  ORIGIN`, then how much of the image that is."""
+    """Lines `KIND WHERE: WHAT A -> B  [FEATURE]  ORIGIN`, then the number of differing chunks and their files."""
     for one in comparison.differences:
         asked = f"  {one.asked}" if one.asked else ""
         if one.a is None or one.b is None:
@@ -170,7 +170,7 @@ def _packages(a: Sequence[str], b: Sequence[str]) -> Iterator[Difference]:
 
 
 def _edits(place: str, a: Sequence[_Edit], b: Sequence[_Edit]) -> Iterator[Difference]:
-    """By their paths: a path may be edited several times, and then their order counts."""
+    """Differences of edits, path by path. If a path is edited several times, the order of its edits counts."""
     of_a, of_b = (_grouped(edits, lambda edit: f"{place} {edit.volume}:{edit.path}") for edits in (a, b))
     for where in sorted({*of_a, *of_b}):
         old, new = of_a.get(where, []), of_b.get(where, [])
@@ -214,8 +214,7 @@ def _locks(a: Mapping[str, Any], b: Mapping[str, Any], where_a: str, where_b: st
 
 
 def _resolutions(name: str, a: Resolution, b: Resolution) -> Iterator[Difference]:
-    """Differences of two resolutions. A package with the same version on both sides and other bytes differs in its
-    sha256."""
+    """Differences of two resolutions. A package with the same version but other bytes is shown with its sha256."""
     of_a, of_b = ({f"{deb.name}:{deb.architecture}": deb for deb in one.debs} for one in (a, b))
     for key in sorted({*of_a, *of_b}):
         left, right = of_a.get(key), of_b.get(key)
@@ -232,7 +231,7 @@ def _resolutions(name: str, a: Resolution, b: Resolution) -> Iterator[Difference
 def _flat(
     kind: Kind, where: str, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, asked: str = ""
 ) -> Iterator[Difference]:
-    """Each key of nested mappings that differs, as a path with dots."""
+    """The differing keys of nested mappings, each as a path with dots."""
     if a is None or b is None:
         if a != b:
             yield Difference(kind, where, "is", a, b, asked)
