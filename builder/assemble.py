@@ -1,4 +1,4 @@
-"""The means of every step of a build: options, downloads, the lock, secrets, and threads."""
+"""The objects that all steps of a build share: options, downloads, the lock, secrets, and threads."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from builder.store.upkeep import remove_damaged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """`role` and `base` win over the profiles, `preset` over the role; `jobs` is how much may be made at the
-    same time; `locked` takes nothing that pimu.lock does not name; `without_secrets` leaves them to those who flash;
-    `bake_twice` makes each layer of packages once more and compares; `ask` asks a person for a secret;
-    `trust_packages` goes on without a boundary where the kernel refuses one."""
+    """Options of a build.
+
+    `role` and `base` win over the profiles, `preset` wins over the role. `jobs` is the number of parallel jobs. With
+    `locked`, only files in pimu.lock are used. With `without_secrets`, the image lacks its secrets, and `flash` writes
+    them. `bake_twice` makes each layer of packages twice and compares the results. `ask` asks the user for a secret.
+    `trust_packages` continues without a boundary if the kernel refuses one.
+    """
 
     output: Path
     cache: Path
@@ -50,7 +53,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """`changed` is False when the image was there already, byte by byte."""
+    """A built image. `changed` is False when the output folder already had the same bytes."""
 
     plan: Plan
     image: Path
@@ -63,9 +66,10 @@ _Made = TypeVar("_Made")
 
 
 def healing(make: Callable[[], _Made], cache: Path, progress: Progress) -> _Made:
-    """`make` again without the cached files that the disk has damaged, so that they are fetched or made anew.
+    """The result of `make`. After a DamagedError the damaged cached file is removed and `make` is called again, so that
+    the file is fetched or made again.
 
-    Raises BuildError when the same thing is damaged again.
+    Raises BuildError when the same file is damaged twice.
     """
     healed: set[str] = set()
     while True:
@@ -82,7 +86,7 @@ def healing(make: Callable[[], _Made], cache: Path, progress: Progress) -> _Made
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """The things that the steps of one build share."""
+    """The objects that the steps of one build share."""
 
     options: BuildOptions
     secrets: Secrets
@@ -104,7 +108,8 @@ class BuildContext:
 
 @contextmanager
 def side_by_side(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
-    """Threads for work that waits for other processes. The first failure, or Ctrl-C, ends all of them."""
+    """Yield a function that runs work in one of `jobs` threads. The first failure, or Ctrl-C, ends all threads and the
+    programs that they run."""
     pending: list[Future[Any]] = []
 
     def submit(*work: Any) -> Future[Any]:
@@ -117,7 +122,7 @@ def side_by_side(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
         except BaseException:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            # A thread whose tool was killed may start one more before it notices.
+            # A thread with a killed tool may start another tool before it notices.
             while not all(future.done() for future in pending):
                 kill_all()
                 time.sleep(0.1)

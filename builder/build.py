@@ -1,9 +1,9 @@
-"""The table of contents: profiles become plans, plans become images. Nothing here touches the world by itself.
+"""The steps of a build: profiles become plans, plans become images. This module only calls other rooms.
 
     plan -> base, guest -> bake -> golden -> stamp -> write
 
-What a step needs is resolved and fetched right before it. Bases and guests are shared by all nodes that name them,
-layers of packages and golden images by all nodes of a role.
+Each step resolves and fetches its inputs right before it starts. All nodes that name a base or a guest share it. All
+nodes of a role share its layers of packages and its golden image.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def make_plans(
     *,
     preset: str | None = None,
 ) -> list[Plan]:
-    """The plans of distinct nodes, once it is certain that none of them collides with another."""
+    """The plans of the nodes; a repeated name counts once. Raises ConfigurationError, also when a node collides with
+    another one."""
     resolved = [project.settings(node, role, base, guest, preset=preset) for node in dict.fromkeys(nodes)]
     project.identities(resolved)
     files = project.overlays, project.seed, project.answers
@@ -62,7 +63,7 @@ def make_plans(
 def build(project: Project, nodes: Sequence[str], options: BuildOptions, progress: Progress) -> list[Built]:
     """Write the image of each node and its manifest into the output folder.
 
-    Raises the errors of builder.errors; an image that is there stays as it was until its successor is complete.
+    Raises the errors of builder.errors. An old image stays unchanged until the new one is complete.
     """
     plans = make_plans(project, nodes, options.role, options.base, preset=options.preset)
     for text in dict.fromkeys(note.text for plan in plans for note in plan.notes):
@@ -79,7 +80,7 @@ def build(project: Project, nodes: Sequence[str], options: BuildOptions, progres
 
 
 def relock(project: Project, names: Sequence[str], cache: Path, progress: Progress) -> list[Change]:
-    """Lock the newest offers of the archives, of everything or of these names, and return the changes."""
+    """Lock the newest versions in the archives, for everything or for `names`, and return the changes."""
     bases = {name: project.base(name).source for name in project.names("bases")}
     disks = {f"guest {name}": project.guest(name).source for name in project.names("guests")}
     images = {name: source for name, source in (bases | disks).items() if isinstance(source, PublishedFile)}
@@ -92,8 +93,8 @@ def relock(project: Project, names: Sequence[str], cache: Path, progress: Progre
 def stamped(
     project: Project, plan: Plan, secrets: Secrets, options: BuildOptions, progress: Progress
 ) -> Iterator[tuple[Golden, Stamp, Manifest]]:
-    """A node's image that is nowhere yet: its golden image, every byte of which has been looked at, and the blocks to
-    be changed of it, secrets too. It lasts as long as the context."""
+    """The parts of a node's image, without writing it: its golden image with every byte verified, the node's changed
+    blocks (with secrets), and the manifest. They are valid while the context lasts."""
     _require(secrets, [plan], progress)
     with in_use(options.cache):
         context = BuildContext.of(project, options, secrets, progress)
@@ -101,7 +102,7 @@ def stamped(
 
 
 def _images(context: BuildContext, plans: Sequence[Plan]) -> list[Built]:
-    """golden, then stamp and write: nodes side by side."""
+    """The steps golden, stamp and write. Nodes are stamped and written in parallel."""
     goldens = _goldens(context, plans)
     frames = _frames(context, goldens.values())
     with side_by_side(context.options.jobs) as submit:
@@ -113,8 +114,8 @@ def _images(context: BuildContext, plans: Sequence[Plan]) -> list[Built]:
 
 
 def _goldens(context: BuildContext, plans: Sequence[Plan]) -> dict[str, Golden]:
-    """Golden images by node: guests and bases side by side, each once for all nodes that share it; then what roles
-    add. The programs that shape images are those that pimu.lock names, or will name."""
+    """Golden images by node. Guests and bases are made in parallel, each once for all nodes that share it, and then the
+    golden images. Versions of host programs are checked against pimu.lock, and new ones are locked."""
     shaping = tools.shaping_tools()
     context.resolver.require_tools(shaping)
     with side_by_side(context.options.jobs) as submit:
@@ -132,7 +133,7 @@ def _goldens(context: BuildContext, plans: Sequence[Plan]) -> dict[str, Golden]:
 
 
 def _golden(context: BuildContext, plan: Plan, base: BaseLayer, guest: Blobs | None) -> Golden:
-    """bake, then golden: each once for all nodes of a role."""
+    """The steps bake and golden. The store keeps their products for all nodes of a role."""
     store, progress = context.store, context.progress
     k3s = airgap.make_blobs(
         plan, context.resolver, cache=context.cache, store=store, epoch=base.epoch, progress=progress
@@ -145,7 +146,8 @@ def _golden(context: BuildContext, plan: Plan, base: BaseLayer, guest: Blobs | N
 
 
 def _frames(context: BuildContext, goldens: Iterable[Golden]) -> dict[Path, Frames]:
-    """The frames of each golden image, one after the other: each takes all processors. None without compression."""
+    """The frames of each golden image, by its folder. They are made one after the other, because each uses all
+    processors. Without compression there are none."""
     compression = context.options.compression
     if compression is None:
         return {}
@@ -157,7 +159,7 @@ def _frames(context: BuildContext, goldens: Iterable[Golden]) -> dict[Path, Fram
 
 
 def _write(context: BuildContext, plan: Plan, golden: Golden, frames: Frames | None) -> Built:
-    """stamp, and write into the output folder."""
+    """The steps stamp and write."""
     options, begun = context.options, time.monotonic()
     context.progress.step("stamp", plan.settings.name)
     image, manifest, changed = output.node_image(
@@ -189,8 +191,8 @@ def _bases(plans: Sequence[Plan]) -> dict[str, Plan]:
 
 
 def _require(secrets: Secrets, plans: Sequence[Plan], progress: Progress) -> None:
-    """Find every secret before minutes of baking, and refuse a secret of the servers that a worker would get. Raises
-    ConfigurationError."""
+    """Read every secret before minutes of baking. Raises ConfigurationError for an absent or malformed secret, and when
+    workers would get a secret of the servers."""
     wanted = [secret for plan in plans for secret in secrets_of(plan)]
     secrets.require(wanted)
     for plan in plans:

@@ -1,4 +1,5 @@
-"""Is this machine ready to build, verify and boot images? A table of tools, and a few things that are really tried."""
+"""Find out whether this machine can build, verify and boot images: look for tools, and try namespaces, KVM and
+others."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ _OUTPUT_SPACE = 4 * GIB
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`missing` keeps something from working, `slow` does not. `remedy` is empty when all is well."""
+    """A finding. With `missing` something does not work; with `slow` it works slowly. `remedy` is empty for `ok`."""
 
     name: str
     state: State
@@ -53,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Programs of one Debian package; the first of them tells the version."""
+    """Programs of one Debian package. The first program is asked for the version."""
 
     programs: tuple[str, ...]
     package: str
@@ -97,8 +98,7 @@ ROOTLESS = Tool(("newuidmap", "newgidmap"), "uidmap", "builds without root", opt
 
 
 def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
-    """Findings about the host: each has a state, the need, its reason and a remedy. Nothing is changed; it takes a
-    second or two."""
+    """Findings about the host. Nothing is changed. It takes a second or two."""
     rootless = os.geteuid() != 0
     tools = (*TOOLS, ROOTLESS) if rootless else TOOLS
     return (
@@ -117,7 +117,7 @@ def examine(cache: Path, output: Path) -> tuple[Finding, ...]:
 
 
 def require_mke2fs() -> None:
-    """Raise MissingToolError for an mke2fs that is too old, before minutes of baking: every host has one."""
+    """Raises MissingToolError for an old mke2fs or a missing libarchive, before minutes of baking."""
     for finding in (_tool(E2FSPROGS), _libarchive()):
         if finding.state == "missing":
             raise MissingToolError(f"{finding.name} {finding.found}, needed is {finding.needed}", hint=finding.remedy)
@@ -136,7 +136,7 @@ def _tool(tool: Tool) -> Finding:
 
 
 def _leading(text: str) -> Version:
-    """The version that a text begins with: 1.22.6 of `1.22.6ubuntu6`. It is 0 where there is none."""
+    """The version at the beginning of a text: 1.22.6 for `1.22.6ubuntu6`, and 0 if there is none."""
     found = re.match(VERSION_PATTERN, text, re.VERBOSE | re.IGNORECASE)
     return Version(found[0] if found else "0")
 
@@ -161,7 +161,7 @@ def _foreign_programs() -> Finding:
     if Path("/proc/sys/fs/binfmt_misc", rule.stem).exists():
         return Finding("qemu-user", "ok", "registered", needed, why)
     where = "--user --map-root-user --mount" if os.geteuid() else "--mount"
-    # Linux 6.7 gives every user namespace a binfmt_misc of its own; before, only root can mount it.
+    # Since Linux 6.7 every user namespace has its own binfmt_misc. On older kernels only root can mount it.
     mounting = ["mount", "-t", "binfmt_misc", "binfmt_misc", "/proc/sys/fs/binfmt_misc"]
     if run(["unshare", *where.split(), *mounting], check=False).returncode == 0:
         return Finding("qemu-user", "ok", "registered when needed", needed, why)
@@ -188,7 +188,7 @@ def _subordinate_ids() -> Iterator[Finding]:
 
 
 def _mapping() -> Iterator[Finding]:
-    """Nothing where namespaces, ids or newuidmap itself are missing: that is said already."""
+    """No finding when namespaces, ids or newuidmap are missing: other findings already say so."""
     why = "the same, in the namespace that packages are configured in"
     with contextlib.suppress(MissingToolError):
         if refusal():
@@ -200,7 +200,7 @@ def _mapping() -> Iterator[Finding]:
 
 
 def _boundary() -> Iterator[Finding]:
-    """Nothing where it cannot be tried for a reason that is said already."""
+    """No finding when other findings already say why the boundary cannot be tried."""
     name, why = "boundary", "no package's script can read or change this machine, root or not"
     if which("bwrap") is None or refusal():
         return

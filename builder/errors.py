@@ -1,6 +1,7 @@
-"""Every failure that a user can meet, each with the exit code of the table in README.
+"""All expected failures, each with its exit code in README's table.
 
-An error says what is wrong and where (`where` is a file:line, a path or a package), then what to do next (`hint`).
+An error names the fault (`message`), its place (`where`: a file:line, a path or a package), and the next step for the
+user (`hint`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from builder.text import one_line
 
 
 class PimuError(Exception):
-    """Base of all expected failures. `exit_code` is the process's exit status."""
+    """The base class of all expected failures. `exit_code` is the process's exit status."""
 
     exit_code = 1
 
@@ -25,11 +26,11 @@ class PimuError(Exception):
 
 
 class BuildError(PimuError):
-    """A step failed for a reason that is none of those below (a tool's failure, a full disk)."""
+    """A step failed, and no class below fits: a tool has failed, for example."""
 
 
 class DamagedError(BuildError):
-    """Something in the cache has changed since it came or was made; `path` is to be made or fetched again."""
+    """A file or folder in the cache has changed since it was fetched or made. `path` must be made or fetched again."""
 
     def __init__(self, path: str) -> None:
         super().__init__("is damaged", where=path, hint="`pimu-build cache verify` looks for more of this")
@@ -41,17 +42,17 @@ class UsageError(PimuError):
 
 
 class ConfigurationError(PimuError):
-    """A file of the user's in profiles/, overlays/ or cloud-init/, or a word of the command line, cannot be used."""
+    """The user's file in profiles/, overlays/ or cloud-init/, or a word of the command line, cannot be used."""
 
     exit_code = 3
 
 
 class DiskFullError(ConfigurationError):
-    """There is no room where the user wants files to be."""
+    """The disk of a folder that the user has chosen is full."""
 
 
 class DownloadError(PimuError):
-    """Something could not be fetched, or does not match its pin or signature."""
+    """A file could not be fetched, or does not match its pin or signature."""
 
     exit_code = 4
 

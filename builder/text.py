@@ -1,7 +1,7 @@
-"""Text from outside, made fit for a terminal and a log.
+"""Escape text from outside for terminals and logs.
 
-A name in an image, a manifest or a profile may hold escape sequences that repaint a screen, line ends that forge a
-line, or marks that turn the direction of writing. Unicode calls none of these characters printable.
+A name in an image, a manifest or a profile may hold escape sequences that repaint the screen, line ends that forge a
+line, or marks that change the direction of writing. In Unicode, none of these characters is printable.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _LAYOUT = "\n\t"
-"""Characters that a text of several lines may have."""
+"""Unprintable characters that stay in a text of several lines."""
 _Escape = Callable[[str], str]
 
 
 def escaped(text: str) -> str:
-    """The text with each character that is not printable as an escape of Python's (`\\x1b`); lines stay lines."""
+    """The text with Python's escapes (`\\x1b`) for characters that are not printable. Line ends and tabs stay."""
     return _replaced(text, _python_escape, kept=_LAYOUT)
 
 
 def one_line(text: str) -> str:
-    """The same, as one line: line ends and tabs are escapes, too (`\\n`)."""
+    """The text as one line: line ends and tabs are escaped too (`\\n`)."""
     return _replaced(text, _python_escape, kept="")
 
 
 def escaped_json(text: str) -> str:
-    """JSON text with each character that is not printable as an escape of JSON's (RFC 8259, 7: `\\u001b`)."""
+    """JSON text with JSON's escapes (RFC 8259, section 7: `\\u001b`) for characters that are not printable."""
     return _replaced(text, _json_escape, kept=_LAYOUT)
 
 
 def tail(text: str, lines: int = 25) -> str:
-    """The last lines of a log, each on a line of its own behind a bar, for the end of a message."""
+    """The last lines of a log for the end of a message, each on its own line after a bar."""
     return "".join(f"\n  | {line}" for line in text.strip().splitlines()[-lines:])
 
 

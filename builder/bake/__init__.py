@@ -24,7 +24,7 @@ from builder.store.step import register
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerInputs:
-    """The parts of a layer beside its packages; see BakeSpec."""
+    """The inputs of a layer other than its packages; see BakeSpec."""
 
     architecture: str
     boot_mount: str | None = None
@@ -34,7 +34,8 @@ class LayerInputs:
 
 
 def text_files(edits: Iterable[Edit]) -> dict[str, tuple[str, int]]:
-    """Text and mode of files that must be there before packages are configured, because an initrd is made of them."""
+    """Text and mode, by path, of the text files that edits write on the root volume. They must exist before packages
+    are configured, because they shape the initrd."""
     files = (edit for edit in edits if isinstance(edit, WriteFile) and edit.volume == "root")
     return {file.path: (file.content.decode(), file.mode) for file in files if _is_text(file.content)}
 
@@ -66,11 +67,11 @@ def bake(
     twice: bool = False,
     trusted: bool = False,
 ) -> Product:
-    """The layer (root.tar, and boot.tar where there is a boot volume) of a resolution on `lower`. Progress calls it
-    `label`, the cache `name` (`label` without one), pimu.lock `lock_name`.
+    """The layer of a resolution on top of `lower`: root.tar, and boot.tar if there is a boot volume. Its name is
+    `label` in progress messages, `name` (default: `label`) in the cache, and `lock_name` in pimu.lock.
 
-    With `twice` it is made once more, and BuildError raised when that gives another layer. `trusted`: bake without a
-    boundary where the kernel refuses it. Raises as `sandbox.run_inside` does.
+    With `twice` the layer is made twice; different results raise BuildError. With `trusted`, bake without a boundary if
+    the kernel refuses one. Raises the errors of `sandbox.run_inside`.
     """
     below, programs = (made.folder if made else None for made in (lower, accel))
 
@@ -98,7 +99,7 @@ def bake(
 def _inputs(
     resolution: Resolution, wanted: LayerInputs, lower: Product | None, accel: Product | None
 ) -> dict[str, object]:
-    """The facts that shape a layer."""
+    """All facts that determine a layer's bytes."""
     return {
         "architecture": wanted.architecture,
         "epoch": resolution.epoch,
@@ -115,7 +116,7 @@ def _inputs(
 
 
 def _bake(given: _Given, work: Path, fresh: Path, on_line: Callable[[str], None], *, trusted: bool) -> None:
-    """Bake in the sandbox, and put the layer into `fresh`. `work` is an empty folder."""
+    """Bake in the sandbox, and move the layer into `fresh`. `work` is an empty folder."""
     order, boot_mount = work / "spec.json", given.wanted.boot_mount
     given.spec(work).save(order)
     tars = [work / name for name in (ROOT_TAR, *([BOOT_TAR] if boot_mount else []))]
@@ -137,7 +138,7 @@ def _bake(given: _Given, work: Path, fresh: Path, on_line: Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """`debs` are names and files of the packages, `lower` and `accel` folders of products."""
+    """The inputs of a bake. `debs` are names and files of the packages, `lower` and `accel` are folders of products."""
 
     resolution: Resolution
     debs: tuple[tuple[str, Path], ...]

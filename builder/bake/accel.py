@@ -1,8 +1,8 @@
-"""The tree of host programs that lies over a foreign system while its packages are configured, for speed.
+"""The tree of host programs on top of a foreign system while its packages are configured. They save emulation.
 
-A program is here when its answer does not depend on the machine it runs on, and when nothing copies it into the system:
-so no ldconfig, of dpkg and dpkg-query only the questions of stage/foreign, and nothing that initramfs hooks copy (kmod,
-udevadm, busybox, blkid).
+A program belongs here if its result does not depend on the machine, and if nothing copies it into the system. So
+ldconfig is left out, dpkg and dpkg-query only answer the questions of stage/foreign, and programs that initramfs hooks
+copy (kmod, udevadm, busybox, blkid) are left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SOME = {
     "udev": ("usr/bin/systemd-hwdb",),  # takes half a minute of emulation
 }
 ACCEL_PACKAGES = tuple(f"?exact-name({name})" for name in sorted((*WHOLE, *SOME)))
-"""As apt's patterns: one that a suite does not have (dracut-install before Debian 13) is no error."""
+"""Patterns of apt: a package that a suite lacks (dracut-install before Debian 13) is then no error."""
 
 
 def make_accel(
@@ -48,7 +48,7 @@ def make_accel(
     name: str = "host programs",
     trusted: bool = False,
 ) -> Product:
-    """The product with TAR, see builder/bake/accel_tree.py. Raises as `sandbox.run_inside` does."""
+    """The product with TAR (see builder/bake/accel_tree.py). Raises the errors of `sandbox.run_inside`."""
 
     def fill(fresh: Path) -> None:
         cache.require_whole(*(deb.sha256 for deb in resolution.debs))
@@ -60,7 +60,7 @@ def make_accel(
 
 
 def _take_out(debs: Sequence[tuple[str, Path]], fresh: Path, work: Path, progress: Progress, trusted: bool) -> None:
-    """Write TAR into `fresh`; `debs` are packages by name, `work` is an empty folder."""
+    """Write TAR into `fresh`. `debs` are names and files of packages. `work` is an empty folder."""
     listed, made = work / "debs.json", work / TAR
     listed.write_text(json.dumps([(name, str(path)) for name, path in debs]))
     sandbox.run_inside(

@@ -1,7 +1,7 @@
 """Take the host programs out of their packages, inside the sandbox. `python -m builder.bake.accel_tree DEBS OUT ROOM`:
 DEBS is a JSON file of [package, file] pairs, OUT gets the tar.
 
-The tar has two trees: the programs, and the libraries of all the packages that these need.
+The tar has two trees: the programs, and the libraries of all packages that these programs need.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(debs: Path, out: Path, room: Path) -> None:
 
 
 def extract(accel: Path, folder: Path) -> list[Path]:
-    """The two trees of a made product, in `folder`."""
+    """Extract the two trees of a product into `folder`, and return their paths: programs, libraries."""
     run(["tar", "-x", "-p", "--numeric-owner", "-f", accel / TAR, "-C", folder])
     return [folder / PROGRAMS, folder / LIBRARIES]
 
@@ -51,7 +51,7 @@ def make_trees(packages: Sequence[tuple[str, Path]], fresh: Path) -> None:
             for folder in whole.glob(pattern):
                 target = libraries / folder.relative_to(whole)
                 shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
-        for library in whole.glob("usr/lib/systemd/libsystemd-shared-*.so"):  # of systemd before Debian 12
+        for library in whole.glob("usr/lib/systemd/libsystemd-shared-*.so"):  # systemd before Debian 12
             target = libraries / f"usr/lib/{platform.machine()}-linux-gnu"
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(library, target)
@@ -61,18 +61,18 @@ def make_trees(packages: Sequence[tuple[str, Path]], fresh: Path) -> None:
         shutil.rmtree(whole)
     (libraries / "lib64").symlink_to("usr/lib64")
     for folder in (path for path in fresh.rglob("*") if path.is_dir() and not path.is_symlink()):
-        folder.chmod(0o755)  # an overlay shows the topmost one's mode
+        folder.chmod(0o755)  # an overlay shows the mode of its topmost folder
 
 
 def _merge_usr(whole: Path) -> None:
-    """Packages before Debian 13 have programs and libraries in /bin and /lib."""
+    """Copy /bin, /sbin and /lib into /usr. Packages before Debian 13 have programs and libraries there."""
     for name in ("bin", "sbin", "lib", "lib64"):
         if (whole / name).is_dir() and not (whole / name).is_symlink():
             shutil.copytree(whole / name, whole / "usr" / name, symlinks=True, dirs_exist_ok=True)
 
 
 def set_aside(source: Path, tree: Path, whose: str) -> None:
-    """Put dpkg and dpkg-query of `source` into the places where the scripts of stage/foreign find them."""
+    """Copy dpkg and dpkg-query of `source` to the places where the scripts of stage/foreign look for them."""
     target = tree / "usr/libexec" / f"pimu-{whose}"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("dpkg", "dpkg-query"):
@@ -82,8 +82,7 @@ def set_aside(source: Path, tree: Path, whose: str) -> None:
 
 
 def _copy_programs(name: str, whole: Path, tree: Path) -> None:
-    """Copy a package's programs into `tree`. Where SOME names them, a link such as depmod's to /bin/kmod becomes a
-    file."""
+    """Copy a package's programs into `tree`. A link that SOME names, such as depmod's to /bin/kmod, becomes a file."""
     if name in SOME:
         programs = [whole / name for name in SOME[name]]
     elif name in WHOLE or name.startswith("python3"):
@@ -100,7 +99,7 @@ def _copy_programs(name: str, whole: Path, tree: Path) -> None:
 
 
 def _resolved(path: Path, whole: Path) -> Path:
-    """The end of a chain of links, with `whole` as the root: this machine's own /bin/kmod is another file."""
+    """The target of a chain of links, with `whole` as the root: the host's own /bin/kmod is another file."""
     while path.is_symlink():
         path = whole / posixpath.normpath(path.relative_to(whole).parent / path.readlink()).lstrip("/")
     return path

@@ -1,7 +1,8 @@
-"""Let the kernel hand foreign programs to qemu-user (binfmt_misc).
+"""Make the kernel run foreign programs by qemu-user (binfmt_misc).
 
-The rule is the one that the qemu-user package ships for systemd-binfmt. Its flag F has the kernel open the interpreter
-at registration, so that it is found from inside any chroot. `python -m builder.bake.binfmt ARCHITECTURE` registers it.
+The rule comes from the package qemu-user, which ships it for systemd-binfmt. With its flag F the kernel opens the
+interpreter at registration, so that the rule works in any chroot. `python -m builder.bake.binfmt ARCHITECTURE`
+registers the rule.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ TOOLS = ("mount", "unshare")
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _RULES = Path("/usr/lib/binfmt.d")
 _DEBIAN_NAMES = {"aarch64": "arm64", "x86_64": "amd64"}
-_PER_NAMESPACE = (6, 7)  # Linux 6.7: a user namespace that mounts binfmt_misc has rules of its own
+_PER_NAMESPACE = (6, 7)  # since Linux 6.7 a user namespace that mounts binfmt_misc has its own rules
 _QEMU_NAMES = {debian: qemu for qemu, debian in _DEBIAN_NAMES.items()}
 
 
 def host_architecture() -> str:
-    """Debian's name of the machine that we run on."""
+    """Debian's name for the build host's architecture."""
     return _DEBIAN_NAMES.get(platform.machine(), platform.machine())
 
 
@@ -33,7 +34,8 @@ def rule(architecture: str) -> Path:
 
 
 def enable_for_machine(architecture: str) -> None:
-    """As root, on a kernel whose rules are the whole machine's: no user namespace can add one, so it is done before."""
+    """Register the rule for the whole machine, if we are root and the kernel is older than 6.7: a user namespace cannot
+    add a rule there."""
     release = tuple(int(part) for part in os.uname().release.split(".")[:2])
     if os.geteuid() == 0 and release < _PER_NAMESPACE and architecture != host_architecture():
         run(
@@ -43,8 +45,8 @@ def enable_for_machine(architecture: str) -> None:
 
 
 def enable(architecture: str) -> None:
-    """Make programs of `architecture` run: in this sandbox only, if it has a user namespace and the kernel is 6.7 or
-    later, else on this machine, as systemd-binfmt does at boot.
+    """Make programs of `architecture` run. In a user namespace on Linux 6.7 or later this affects only the sandbox;
+    else it affects the whole machine, as systemd-binfmt does at boot.
 
     Raises MissingToolError when qemu-user is not installed.
     """
@@ -53,7 +55,7 @@ def enable(architecture: str) -> None:
     if not (_BINFMT / "status").exists():
         mounted = run(["mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT], check=False)
         if mounted.returncode != 0:
-            return  # an older kernel in a user namespace: the rules of the machine are in force here
+            return  # an older kernel in a user namespace: the machine's rules apply here
     if (_BINFMT / f"qemu-{_QEMU_NAMES[architecture]}").exists():
         return
     if not rule(architecture).exists():

@@ -1,7 +1,7 @@
-"""Compiled Python that does not depend on chance.
+"""Find compiled Python modules with random bytes, to compile them again.
 
-Python before 3.11 marshals a frozenset in the order of its hashes (https://github.com/python/cpython/issues/81777), and
-postinst of the python3.9 packages compiles with `python3.9 -E`, which is deaf to PYTHONHASHSEED.
+Python before 3.11 marshals a frozenset in the order of its hashes (https://github.com/python/cpython/issues/81777). The
+postinst of the python3.9 packages compiles with `python3.9 -E`, which ignores PYTHONHASHSEED.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ _CACHED = "__pycache__/*.cpython-3*.pyc"
 
 
 def unordered_modules(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """For each interpreter of the tree that orders by chance, its name and the modules that its packages have compiled,
-    as paths in the tree."""
+    """For each Python before 3.11 in the tree: its name, and the compiled modules as absolute paths in the tree."""
     for library in sorted((root / "usr/lib").glob("python3.*")):
         version = re.fullmatch(r"python3\.(\d+)", library.name)
         if version is None or int(version[1]) >= _FIRST_ORDERED or not (root / "usr/bin" / library.name).exists():

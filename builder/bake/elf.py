@@ -1,4 +1,4 @@
-"""Find programs of the wrong machine. One x86-64 blkid in an initrd is a Pi that never boots."""
+"""Find programs of the wrong architecture. A single x86-64 blkid in the initrd keeps a Pi from booting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 # elf(5), e_machine.
 MACHINES = {"amd64": 62, "arm64": 183}
 
-# Code for other processors on purpose: what an emulator or boot loader loads, and the VideoCore's start4.elf.
+# Code for other processors that belongs there: files for emulators and boot loaders, and the VideoCore's start4.elf.
 _FIRMWARE = (
     *("usr/share/qemu/", "usr/share/seabios/", "usr/lib/ipxe/", "usr/lib/grub/", "boot/grub/"),
     *("usr/lib/raspi-firmware/", "usr/lib/firmware/", "start"),
@@ -16,7 +16,7 @@ _FIRMWARE = (
 
 
 def machine_of(head: bytes) -> int | None:
-    """e_machine of the first 20 bytes of a file, None when it is not ELF."""
+    """e_machine in the first 20 bytes of a file, or None when it is not ELF."""
     if len(head) < 20 or head[:4] != b"\x7fELF":
         return None
     order = "<" if head[5] == 1 else ">"
@@ -31,7 +31,7 @@ def is_foreign(path: str, head: bytes, architecture: str) -> bool:
 
 
 def foreign_files(root: Path, architecture: str) -> list[str]:
-    """Every foreign program below `root`, relative to it, sorted."""
+    """The foreign programs below `root`, as sorted paths relative to it."""
     found = []
     for path in root.rglob("*"):
         if path.is_file() and not path.is_symlink():

@@ -1,7 +1,7 @@
 """Find the files of maintainer scripts that must not be in an image of many nodes, and deal with them.
 
-A package's own files are the same for everybody who installs it. The files that its scripts make are not: a key that is
-made while an image is built is every node's key, and another one at the next build.
+A package's own files are the same on every system. A file that its scripts make may differ. If a script makes a key
+while the image is built, all nodes share that key, and the next build has another one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _BINARY_KEY = re.compile(
 
 
 def holds_private_key(path: Path) -> bool:
-    """Whether a regular file holds a private key in a form that programs write."""
+    """Whether a regular file holds a private key in a known form."""
     size = path.stat().st_size
     if size == 0:
         return False
@@ -52,17 +52,17 @@ def holds_private_key(path: Path) -> bool:
 
 
 def text_key_in(content: bytes) -> int | None:
-    """The offset in bytes at which a private key in a text form begins; None without one."""
+    """The offset in bytes of the first private key in a text form, or None."""
     found = _TEXT_KEY.search(content)
     return None if found is None else found.start()
 
 
 def settle(root: Path, made: Sequence[Path], unpacked: Path, wanted: Identities) -> None:
-    """Keep, remove or see to the remaking of each such file in `root`, a mounted tree.
+    """Keep each such file in the mounted tree `root`, or remove it, or remove it and prepare its remaking on the Pi.
 
-    `made` are the layers that scripts wrote into, `unpacked` the one that packages were unpacked into: there, too, a
-    file that no package lists was made by a script. Raises ConfigurationError, with path and package, for a key that
-    nobody has decided about, and for a choice about a file that is not there.
+    Scripts have written into the layers `made`. Packages were unpacked into the layer `unpacked`; a file there that no
+    package lists also comes from a script. Raises ConfigurationError, with path and package, for a key without a
+    choice, and for a choice about an absent file.
     """
     chosen = dict(wanted.chosen)
     needed: set[str] = set()
@@ -93,7 +93,7 @@ def settle(root: Path, made: Sequence[Path], unpacked: Path, wanted: Identities)
 
 
 def _written_by_scripts(root: Path, made: Sequence[Path], unpacked: Path) -> Iterator[str]:
-    """Names (relative) of regular files, sorted."""
+    """Sorted names, relative to `root`, of the regular files that scripts have written."""
     listed = _listed(root)
     of_scripts = {str(path.relative_to(upper)) for upper in made for path in upper.rglob("*")}
     beside = {name for path in unpacked.rglob("*") if f"/{(name := str(path.relative_to(unpacked)))}" not in listed}
@@ -104,14 +104,15 @@ def _written_by_scripts(root: Path, made: Sequence[Path], unpacked: Path) -> Ite
 
 
 def _listed(root: Path) -> set[str]:
-    """All paths that packages list, as they are after the merge of /usr."""
+    """All paths in the packages' file lists, as they are with merged /usr."""
     lists = (root / "var/lib/dpkg/info").glob("*.list")
     lines = (line for file in lists for line in file.read_text(errors="surrogateescape").splitlines())
     return {usr_merged(line) for line in lines}
 
 
 def _makers(root: Path, path: str) -> list[str]:
-    """Packages a script of which names this file, or its name alone where none does."""
+    """Packages with a script that names this path. If there is none, packages with a script that names the file's base
+    name."""
     scripts = {
         file: file.read_text(errors="replace")
         for kind in _SCRIPTS
@@ -145,7 +146,7 @@ def _undecided(root: Path, path: str) -> ConfigurationError:
 
 
 def _remove(root: Path, name: str, made: Sequence[Path]) -> None:
-    """With the links that scripts have made to it, such as a certificate's by its hash."""
+    """Remove the file, and the links to it that scripts have made, such as a certificate's link by its hash."""
     path = root / name
     for link in path.parent.iterdir():
         by_script = any((upper / name).parent.joinpath(link.name).is_symlink() for upper in made)

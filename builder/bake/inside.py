@@ -33,12 +33,12 @@ from builder.model.layer import BOOT_TAR, ROOT_TAR
 TOOLS = ("dpkg", "dpkg-deb", "env", "tar")
 
 _HOSTNAME = "localhost"
-"""A script may write the name of its machine into a file; the build host's own would be in the image then."""
+"""A script may write the host name into a file. This name keeps the build host's own out of the image."""
 _INITRAMFS_STUB = "usr/sbin/update-initramfs"
 _INITRAMFS_WANTED = "run/initramfs-wanted"
 _INITRD = "run/initrd"
 
-# These packages configure all others, in this order: debootstrap's second stage does the same.
+# These packages are configured before all others, in this order, as in debootstrap's second stage.
 _CORE = (("base-passwd", "base-files"), ("libc6", "perl-base", "mawk", "debconf", "dpkg"))
 
 
@@ -93,7 +93,7 @@ def bake(spec: BakeSpec, work: Path) -> None:
 
 
 def say(text: str) -> None:
-    """A line of progress, with the time since this process began."""
+    """Print a line of progress, with the seconds since this process began."""
     sys.stderr.write(f"{time.monotonic() - _BEGUN:6.1f} s  {text}\n")
     sys.stderr.flush()
 
@@ -102,8 +102,8 @@ _BEGUN = time.monotonic()
 
 
 def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
-    """Run a program of the tree in the tree, with the environment of a package's configuration and nothing of ours: a
-    TMPDIR of the builder's is no folder there, and no script is to know who builds."""
+    """Run a program of the tree in the tree. Its environment has only the variables of a package's configuration: the
+    user's TMPDIR may not exist there, and no script may learn who builds."""
     environment = {
         "PATH": PATH,
         "HOME": "/root",
@@ -118,8 +118,7 @@ def chroot(root: Path, command: Sequence[str], epoch: int) -> None:
 
 
 def _needed_bytes(spec: BakeSpec) -> int:
-    """Room for the base and the packages unpacked, and for the files that lie over them for a while; rather more than
-    less."""
+    """A generous estimate of the room for the unpacked base and packages, and for the files on top of them."""
     base = 0 if spec.lower is None else Path(spec.lower, ROOT_TAR).stat().st_size
     return 2 * base + 6 * sum(Path(deb).stat().st_size for deb in spec.debs) + (256 << 20)
 
@@ -157,8 +156,8 @@ def _unpack(spec: BakeSpec, work: Path, lower: Path) -> None:
 
 
 def _lay_foundation(root: Path, essential: Sequence[str]) -> None:
-    """Enough of a system that preinst scripts and dpkg --configure can run: the essential packages' files, merged /usr,
-    an empty dpkg database."""
+    """Make the minimal system that preinst scripts and dpkg --configure need: the files of the essential packages,
+    merged /usr, and an empty dpkg database."""
     for name in ("bin", "sbin", "lib"):
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not (root / name).is_symlink():
@@ -173,7 +172,7 @@ def _lay_foundation(root: Path, essential: Sequence[str]) -> None:
 
 
 def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> bool:
-    """Run the packages' configuration; whether it asked for an initrd."""
+    """Configure the packages. Returns whether a package has asked for an initrd."""
     say("configure")
     with overlay(work, lowers, work / "configured") as root, machine(root, boot, spec.boot_mount):
         if spec.lower is None:
@@ -186,9 +185,9 @@ def _configure(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -
 
 
 def _make_initrds(spec: BakeSpec, work: Path, lowers: Sequence[Path], boot: Path) -> None:
-    """One initrd per kernel. Its hooks copy programs, so each initrd is unpacked again and looked at.
+    """Make an initrd for each kernel. Hooks copy programs into it, so each initrd is unpacked again and checked.
 
-    Raises BuildError when a program of another machine is in it.
+    Raises BuildError when it holds a program of another architecture.
     """
     with overlay(work, lowers, work / "initrds") as root, machine(root, boot, spec.boot_mount):
         for modules in sorted((root / "usr/lib/modules").iterdir()):

@@ -1,7 +1,7 @@
-"""Find private keys among bytes, whatever the name of their file, and in compressed files.
+"""Find private keys in bytes, in files of any name, and in compressed files.
 
-A key as text has a mark, and is found anywhere. A key in DER has none: it is looked for where a file or a member of a
-tar begins, and cryptography's own reader decides.
+A key as text has a mark, and is found anywhere. A key in DER has no mark. It is searched for only at the beginning of
+files and of members of a tar, and the library cryptography decides whether it is a key.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from builder.bake.identities import text_key_in
 from builder.errors import BuildError, ConfigurationError
 
 STEP = 512
-"""A file system's smallest block, and tar's."""
+"""Bytes: the smallest block of a filesystem, and the block of a tar."""
 _MARKS = (b"PRIVATE KEY", b"OpenVPN Static key V1", b"PuTTY-User-Key-File-", b"AGE-SECRET-KEY-1", b"PrivateKey")
 _BEFORE, _AFTER = 64, 512
 _FIRSTS = re.compile(rb"[\x1f(0B\xfd]")
-"""First bytes of everything below."""
+"""The first bytes of DER keys, dropbear keys and compressed files."""
 _SEQUENCE = re.compile(rb"\x30(?:([\x20-\x7f])|\x81(.)|\x82(..))", re.DOTALL)
 _BODY = re.compile(
     rb"\x02\x01[\x00\x01][\x02\x04\x30]"  # PKCS #1 (RFC 8017), SEC 1 (RFC 5915), PKCS #8 (RFC 5208): version, then more
     rb"|\x30(?:\x81.|.)\x06(?:\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05|\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01)",
     re.DOTALL,
 )
-"""The bytes after that head; the second form is PKCS #8 under a password (RFC 5958), of PKCS #5 or #12."""
+"""The bytes after that head. The second form is PKCS #8 with a password (RFC 5958), by PKCS #5 or #12."""
 _AT_ONCE = 1 << 20
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
 def keys_and_packed(file: Path) -> tuple[set[int], set[int]]:
-    """Offsets in a file at which a private key begins; and at which something compressed may begin."""
+    """Offsets in a file: beginnings of private keys, and possible beginnings of compressed data."""
     if file.stat().st_size == 0:
         return set(), set()
     keys, packed = set(), set()
@@ -61,9 +61,11 @@ def keys_and_packed(file: Path) -> tuple[set[int], set[int]]:
 
 
 def unpack(file: Path, to: Path, most: int, where: str) -> int:
-    """Write the content of a compressed file, and return its size in bytes; 0 for a file that is not compressed.
+    """Write the content of a compressed file to `to`, and return its size in bytes; 0 for a file that is not
+    compressed.
 
-    The bytes before damage count. Raises ConfigurationError, at `where`: more than `most` bytes, or none at all.
+    If the file is damaged, the bytes before the damage are written. Raises, at `where`, ConfigurationError for more
+    than `most` bytes, and BuildError when nothing can be unpacked.
     """
     with file.open("rb") as packed, to.open("wb") as unpacked:
         opener = _opener(packed.read(10))
@@ -87,7 +89,7 @@ def unpack(file: Path, to: Path, most: int, where: str) -> int:
 
 
 def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each part of a file that is no hole (lseek(2)). A guest's disk is mostly holes."""
+    """Start and end of each part of a file between its holes (lseek(2)). A guest's disk is mostly holes."""
     end = 0
     while end < size:
         try:
@@ -102,7 +104,7 @@ def _text_keys(content: mmap.mmap, begin: int, end: int) -> Iterator[int]:
     for mark in _MARKS:
         at = content.find(mark, begin, end)
         while at >= 0:
-            # The bytes before a file's first line are another file's, and no end of a line.
+            # The bytes before a file's first line belong to another file, and need not end a line.
             for start in (max(0, at - _BEFORE), at):
                 if (key := text_key_in(content[start : at + _AFTER])) is not None:
                     yield start + key
@@ -119,7 +121,7 @@ def _is_der_key(content: mmap.mmap, at: int) -> bool:
     length = int.from_bytes(head[1] or head[2] or head[3], "big")
     try:
         load_der_private_key(content[at : start + length], None)
-    except (UnsupportedAlgorithm, TypeError):  # of a kind that it knows not; under a password
+    except (UnsupportedAlgorithm, TypeError):  # an unknown kind of key; a key with a password
         return True
     except ValueError:
         return False
@@ -152,7 +154,7 @@ def _zstd(packed: IO[bytes]) -> Iterator[bytes]:
 
 
 def _xz(packed: IO[bytes]) -> Iterator[bytes]:
-    """One stream after the other. lzma.LZMAFile would take any dictionary, of 4 GiB even."""
+    """Unpack one stream after the other. lzma.LZMAFile would allow any dictionary, even one of 4 GiB."""
     rest = packed.read(_AT_ONCE)
     while rest:
         reader = lzma.LZMADecompressor(memlimit=limits.XZ_MEMORY)

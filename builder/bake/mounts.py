@@ -1,4 +1,4 @@
-"""The mounts of a bake, inside its sandbox. Nothing has to be undone: they end with the mount namespace."""
+"""The mounts of a bake, inside its sandbox. They end with the mount namespace."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ TOOLS = ("mount", "umount")
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
-# Linux's overlayfs documentation: the first three store facts in xattrs that would leak the build host into a layer.
-# volatile: dpkg syncs several times a package, and a tree that is thrown away when the power fails needs none of it.
+# Linux's overlayfs documentation: the first three would store facts of the build host in xattrs, and so in a layer.
+# volatile: dpkg syncs several times per package, and nobody needs this tree after a power cut.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
 
 
 def in_user_namespace() -> bool:
-    """user_namespaces(7): the initial namespace maps all 2^32 - 1 ids onto themselves."""
+    """Whether we are in a user namespace. The initial one maps all 2^32 - 1 ids to themselves (user_namespaces(7))."""
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 
 def workroom(work: Path, needed: int) -> Path:
-    """A folder for trees of about `needed` bytes: in memory, where three times that is free, as that is faster and ends
-    with the namespace; else `work` itself.
+    """A folder for trees of about `needed` bytes. It is in memory if three times that is free, because memory is faster
+    and is freed with the namespace; else it is `work` itself.
 
-    In a user namespace the overlay's marks are user xattrs, which tmpfs has from Linux 6.6 on only.
+    In a user namespace the overlay stores its marks in user xattrs. tmpfs has these only since Linux 6.6.
     """
     if available_memory() < 3 * needed:
         return work
@@ -51,7 +51,8 @@ def _keeps_user_xattrs(folder: Path) -> bool:
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping (proc_meminfo(5)), within the limit of our control group (cgroups(7))."""
+    """Bytes that are available without swapping (proc_meminfo(5)), within the limit of our control group
+    (cgroups(7))."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     limit = Path("/sys/fs/cgroup/memory.max")
@@ -61,9 +62,10 @@ def available_memory() -> int:
 
 @contextmanager
 def overlay(work: Path, lowers: Sequence[Path], upper: Path) -> Iterator[Path]:
-    """The tree of `lowers` (topmost first) with writes going to `upper`, mounted at `work`/merged.
+    """The tree of `lowers` (topmost first), mounted at `work`/merged. Writes go to `upper`.
 
-    Paths are given to mount relative to `work`: it splits its options at commas and colons.
+    mount gets paths relative to `work`, because it splits its options at commas and colons. Raises BuildError for a
+    relative path with such a character.
     """
     merged, scratch = work / "merged", work / f"{upper.name}.work"
     for folder in (merged, scratch, upper):
@@ -82,7 +84,7 @@ def overlay(work: Path, lowers: Sequence[Path], upper: Path) -> Iterator[Path]:
 
 @contextmanager
 def machine(root: Path, boot: Path | None, boot_mount: str | None) -> Iterator[None]:
-    """/proc, /dev, /run and /tmp of a tree, and its boot volume: raspi-firmware wants a mount point there."""
+    """Mount /proc, /dev, /run and /tmp of a tree, and its boot volume: raspi-firmware needs a mount point there."""
     mounted: list[Path] = []
 
     def mount(target: str, *words: str | Path) -> Path:

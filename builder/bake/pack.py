@@ -1,5 +1,5 @@
-"""Turn a finished tree into a layer: a tar with one spelling (OCI image-layer rules: sorted, numeric owners, PAX,
-`.wh.` whiteouts), times clamped to the epoch, without the files that differ from one bake to the next.
+"""Make a layer of a finished tree: a reproducible tar by the rules of OCI image layers (sorted, numeric owners, PAX,
+`.wh.` whiteouts). Times are at most the epoch. Files that differ from bake to bake are left out.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ _LEFTOVERS = (
 
 
 def is_leftover(name: str, *, is_dir: bool) -> bool:
-    """Whether `name` (relative to the root) says more of this bake than of its packages.
+    """Whether the file `name` (relative to the root) depends on this bake and not on its packages.
 
-    `FOLDER/*` is all that is below, `FOLDER/**` all but the folders: daemons expect theirs in /var/log.
+    The pattern `FOLDER/*` matches everything below the folder. `FOLDER/**` does not match folders, because daemons
+    expect theirs in /var/log.
     """
     for pattern in _LEFTOVERS:
         folder, _, stars = pattern.rpartition("/")
@@ -74,10 +75,10 @@ def is_leftover(name: str, *, is_dir: bool) -> bool:
 def pack(
     tree: Path, lower: Path | None, out: Path, *, architecture: str, epoch: int, uppers: Sequence[Path] | None = None
 ) -> None:
-    """Write the layer that makes `lower` (None: nothing) into `tree`.
+    """Write the layer with the changes from `lower` (None: an empty tree) to `tree`.
 
-    Where `tree` is an overlay of `uppers` on `lower`, only the paths in one of them are looked at.
-    Raises BuildError when the layer would carry a program of another machine.
+    If `tree` is an overlay of `uppers` on `lower`, only paths in `uppers` are compared.
+    Raises BuildError when the layer would hold a program of another architecture.
     """
     foreign: list[str] = []
     inodes: dict[tuple[int, int], str] = {}
@@ -101,12 +102,12 @@ def pack(
 
 
 def _changed(tree: Path, lower: Path | None, uppers: Sequence[Path] | None) -> Iterator[str]:
-    """Names (relative) that the layer must hold, the removed ones included."""
+    """Relative names of the changed and removed paths."""
 
     def may_differ(name: str) -> bool:
         return uppers is None or any(os.path.lexists(upper / name) for upper in uppers)
 
-    common = {""}  # folders in both: where `lower` has a link in their place, it leads into another folder
+    common = {""}  # folders in both trees; a link in `lower` is none, because it leads into another folder
     for folder, folders, files in os.walk(tree):
         here = os.path.relpath(folder, tree)
         prefix = "" if here == "." else f"{here}/"
@@ -168,13 +169,14 @@ def _describe(name: str, path: Path, epoch: int, inodes: dict[tuple[int, int], s
 
 
 def _xattrs(path: Path) -> dict[str, str]:
-    """Capabilities; read in the namespace that wrote them, so that root and rootless give the same bytes."""
+    """A file's capabilities. They are read in the namespace that wrote them, so that builds with and without root give
+    the same bytes."""
     names = [name for name in os.listxattr(path, follow_symlinks=False) if name == "security.capability"]
     return {name: os.getxattr(path, name).decode("utf-8", "surrogateescape") for name in names}
 
 
 class _opened:  # noqa: N801  (a context manager that reads as a verb)
-    """The content of the regular file at a path, None for anything else."""
+    """A context manager with the open file for a regular file, or None for anything else."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO | None = path.open("rb") if stat.S_ISREG(path.lstat().st_mode) else None

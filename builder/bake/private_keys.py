@@ -1,4 +1,4 @@
-"""Find private keys in a whole image and in its guest's disk: bytes first, then the files that they are in."""
+"""Find private keys in a whole image and in its guest's disk: first in the bytes, then the files at these places."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TOOLS = ("debugfs",)
 _INFO = "/var/lib/dpkg/info"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 Sums = dict[str, tuple[str, str]]
-"""By absolute path, an algorithm of hashlib and the digest in hexadecimal digits."""
+"""Checksums by absolute path: an algorithm of hashlib, and the digest in hexadecimal digits."""
 
 
 def require_no_private_keys(
     image: Path, disk: DiskFacts, where: str, *, skip: Collection[str] = (), fetched: Collection[str] = ()
 ) -> None:
-    """Raise ConfigurationError, at `where`, for a private key in a raw image, or in a compressed file of it.
+    """Raises ConfigurationError, at `where`, for a private key in a raw image, or in a compressed file of it.
 
-    `skip` names files as `root:/path`; of `fetched`, likewise, nothing is unpacked: everybody can fetch them.
-    A key in a file that is as its package ships it is no secret: programs test themselves with some. The checksums of
-    the image's own package database say so.
+    Files in `skip` (as `root:/path`) are ignored. Files in `fetched` are not unpacked, because everybody can download
+    them. A key in an unchanged file of a package is no secret: some programs test themselves with such keys. The
+    checksums in the image's package database tell whether a file is unchanged.
     """
     keys, packed = ({offset // BLOCK * BLOCK for offset in found} for found in keys_and_packed(image))
     named = owners(image, disk, keys | packed)
@@ -56,7 +56,8 @@ def require_no_private_keys(
 
 
 def require_no_keys_in_guest(volumes: Sequence[tuple[Path, int]], where: str, work: Path) -> None:
-    """Raise it for a guest's raw disk with these ext4 volumes, likewise. `work` is an empty folder."""
+    """Raises ConfigurationError for a private key in a guest's raw disk. `volumes` are its ext4 volumes: the disk, and
+    an offset in bytes. `work` is an empty folder."""
     (disk,) = {disk for disk, _ in volumes}
     keys, packed = keys_and_packed(disk)
     wrong: list[str] = []
@@ -90,7 +91,7 @@ def _is_file(name: str) -> bool:
 
 
 def _with_hidden_keys(names: Iterable[str], dump: Callable[[str, Path], None], work: Path, where: str) -> Iterator[str]:
-    """The names of files in which something compressed is a private key. All may unpack to limits.UNPACKED together."""
+    """Names of the compressed files with a private key in them. Together they may unpack to limits.UNPACKED bytes."""
     left = limits.UNPACKED
     packed, unpacked = work / "packed", work / "unpacked"
     for name in sorted(names):
@@ -103,7 +104,7 @@ def _with_hidden_keys(names: Iterable[str], dump: Callable[[str, Path], None], w
 
 
 def _as_shipped(image: Path, start: int, paths: Sequence[str], work: Path) -> set[str]:
-    """The paths of files that are as their packages ship them: a package database of this volume has their checksum."""
+    """The paths of unchanged files of packages, by the checksums in this volume's package database."""
     if not paths:
         return set()
     sums = _dpkg_sums(image, start, work) | _apk_sums(image, start, work)
@@ -135,7 +136,8 @@ def _dpkg_sums(image: Path, start: int, work: Path) -> Sums:
 
 
 def _apk_sums(image: Path, start: int, work: Path) -> Sums:
-    """apk(5): a folder (F), a name in it (R), and Q1 with the sha1 in base64 (Z)."""
+    """Checksums of Alpine's package database (apk(5)): F is a folder, R a name in it, Z is Q1 and the sha1 in
+    base64."""
     sums, folder, name = {}, "", ""
     for entry in ext4.look(image, start, _APK, work).values():
         if entry.kind != "file":

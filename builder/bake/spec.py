@@ -1,4 +1,4 @@
-"""The order for a bake: the message from the build to the process inside the sandbox."""
+"""The inputs of a bake, as a message from the build to the process inside the sandbox."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from builder.model.identities import Identities
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BakeSpec:
-    """All paths are absolute, and the same inside the sandbox.
+    """The inputs of a bake. All paths are absolute, and the same inside the sandbox.
 
-    `removed`: names of packages of the lower layer that go before the others come.
-    `lower`: directory with the layer to build on (root.tar, boot.tar), or None for a bootstrap. `accel`: directory with
-    a tar of host programs, or None where nothing is foreign. `files`: text and mode, written before packages are
-    configured, by absolute path in the tree. `commands`: run in the finished tree, one after the other.
-    `identities`: files that identify a node. `out`: gets root.tar and, where `boot_mount` is given, boot.tar.
+    `removed`: packages of the lower layer to remove before the new ones are unpacked. `lower`: directory of the layer
+    below (root.tar, boot.tar), or None for a bootstrap. `accel`: directory with a tar of host programs, or None if the
+    packages are for the host's architecture. `files`: text and mode by absolute path in the tree; they are written
+    before packages are configured. `commands`: run one after the other in the finished tree. `identities`: choices
+    about files that identify a node. `out`: directory for root.tar and, with `boot_mount`, boot.tar.
     """
 
     architecture: str

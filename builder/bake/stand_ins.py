@@ -1,7 +1,8 @@
-"""The host programs and stubs that lie on top of a tree while its packages are configured, and their traces.
+"""Stand-ins: host programs and stubs on top of a tree while its packages are configured, and the removal of their
+traces.
 
-A maintainer script may change the mode of a program, move it aside (dpkg-divert(1)) or copy it. Where a stand-in lay on
-top of it, the script has got hold of the stand-in; the layer gets the program that the script would have got on the Pi.
+A maintainer script may change the mode of a program, move it aside (dpkg-divert(1)) or copy it. If it did so with a
+stand-in, the layer gets the tree's own program instead, as on a Pi.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ _REMEDY = "leave out the package that was added last, and report which one it wa
 
 
 def make_stand_ins(work: Path, layers: Sequence[Path], *, foreign: bool) -> Path:
-    """A tree in `work` of all that lies on top of `layers`, the topmost first; `foreign` where there are host programs.
+    """A tree in `work` with the stand-ins for `layers` (topmost first). With `foreign` it has host programs too.
 
-    Each program stands in for one that the tree has: one that it lacks would be found by maintainer scripts, and they
-    would do what they do not do on the Pi. It has the mode and the owner of that program: a script may ask for them.
+    A program gets a stand-in only if the tree has it: maintainer scripts would find an additional program, and act in
+    another way than on the Pi. The stand-in has the mode and owner of the tree's program, because a script may read
+    them.
     """
     top = work / "stand-ins"
     host_programs = [STAGE / "foreign", work / PROGRAMS] if foreign else []
@@ -52,7 +54,7 @@ def _stands_in(name: Path, layers: Sequence[Path]) -> bool:
 
 
 def _real(name: Path, layers: Sequence[Path]) -> Path | None:
-    """The tree's own file of this name, when it is a regular one."""
+    """The tree's own file of this name, or None when it is not a regular file."""
     there = next((layer / name for layer in layers if os.path.lexists(layer / name)), None)
     return there if there is not None and _is_regular(there) else None
 
@@ -70,15 +72,14 @@ def _look_like(real: Path | None, target: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Twin:
-    """A program on top, and the tree's own program below it."""
+    """A stand-in, and the tree's own program below it (None: no regular file)."""
 
     name: str
     real: Path | None
 
 
 class Twins:
-    """Finds copies that scripts took of programs in `top`, and puts the files of `layers`, the topmost first, in their
-    places."""
+    """Finds the scripts' copies of programs in `top`, and replaces them by the files of `layers` (topmost first)."""
 
     def __init__(self, top: Path, layers: Sequence[Path]) -> None:
         self._top, self._layers = top, layers
@@ -89,13 +90,12 @@ class Twins:
         self._digests: dict[Path, bytes] = {}
 
     def put_right(self, upper: Path, *, programs_only: bool = False) -> None:
-        """Give each file in `upper` that is a copy of a program on top the content of the tree's own program.
+        """Replace the content of each file in `upper` that is a copy of a stand-in by the tree's own program.
 
-        Mode, owner and capabilities stay as the script has set them. With `programs_only` scripts are left as they are:
-        while packages are unpacked, theirs may be the same as the host's.
+        Mode, owner and capabilities stay as the script has set them. With `programs_only` scripts are not replaced:
+        while packages are unpacked, a package's script may equal the host's.
 
-        Raises BuildError for a copy of a program that is no regular file in the tree, and for a stub of ours that was
-        edited.
+        Raises BuildError for a copy of a program that is no regular file in the tree, and for an edited stub.
         """
         for path in list(_files(upper)):
             twin = self._twin_of(path, upper)
@@ -112,7 +112,8 @@ class Twins:
                 _replace_content(path, twin.real)
 
     def _twin_of(self, path: Path, upper: Path) -> _Twin | None:
-        """A stand-in of the same name first: several may have one content."""
+        """The stand-in with the same content, or None. A stand-in of the same name is preferred, because several may
+        have the same content."""
         candidates = self._by_size.get(path.stat().st_size, [])
         if not candidates:
             return None
@@ -152,7 +153,8 @@ def _head(path: Path) -> bytes:
 
 
 def _replace_content(path: Path, real: Path) -> None:
-    """In place, so that hard links stay links; writing drops set-id bits and capabilities, which are put back."""
+    """Write the content in place, so that hard links stay. Writing clears set-id bits and capabilities, so these are
+    set again."""
     before = path.lstat()
     capability = "security.capability"
     kept = os.getxattr(path, capability) if capability in os.listxattr(path) else None

@@ -1,8 +1,8 @@
-"""The /etc that the host's dpkg sees while it unpacks into a tree: the tree's users and groups, nothing of the host's.
+"""A small /etc for the host's dpkg while it unpacks into a tree. It has the tree's users and groups, not the host's.
 
-dpkg before 1.22 looks up the names in the tree's statoverrides (dpkg-statoverride(1)) and in a package's tar
-(lib/dpkg/tarfn.c) among the users of the machine that it runs on, --root or not. A host without the group `crontab`
-ended the bake, and a host whose `crontab` has another number would have given the file to another group.
+dpkg before 1.22 looks up names in the tree's statoverrides (dpkg-statoverride(1)) and in a package's tar
+(lib/dpkg/tarfn.c) among the users of the host, even with --root. On a host without the group `crontab` the bake would
+fail, and on a host with another number for `crontab` the file would get another group.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _FILTERS = ("path-exclude", "path-include")
 
 @contextmanager
 def target_etc(root: Path, work: Path) -> Iterator[None]:
-    """Lay a small /etc over this mount namespace's: `root` is the tree, `work` a folder for it.
+    """Mount a small /etc over the one of this mount namespace. `root` is the tree, `work` a folder for the new /etc.
 
-    The databases are links, since a script may replace those of the tree while dpkg runs. An empty tree has none: names
-    are then unknown, and dpkg takes the numbers in the package. The host's dpkg.cfg and its folder are not there.
+    passwd and group are links, because a script may replace the tree's files while dpkg runs. In an empty tree they do
+    not exist: names are unknown then, and dpkg takes the numbers in the package. The host's dpkg.cfg is absent.
     """
     etc, nothing = work / "etc", work / "nothing"
     for folder in (etc, nothing):
@@ -51,10 +51,10 @@ def target_etc(root: Path, work: Path) -> Iterator[None]:
 
 
 def path_filters(lower: Path) -> list[str]:
-    """The options of dpkg.cfg(5) in a tree that say which files are not unpacked, as dpkg's own would read them.
+    """The path-exclude and path-include options in a tree's dpkg.cfg(5), in the order in which dpkg reads them.
 
-    No other option is taken: some name programs and files, and those would be the host's. Raises ConfigurationError
-    for a file that is a link.
+    All other options are ignored: some name programs and files, and dpkg would use the host's. Raises
+    ConfigurationError for a file that is a link.
     """
     folder = lower / "etc/dpkg/dpkg.cfg.d"
     names = ["etc/dpkg/dpkg.cfg"] if (lower / "etc/dpkg/dpkg.cfg").exists() else []

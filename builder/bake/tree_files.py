@@ -1,4 +1,4 @@
-"""Put files of ours into a tree that came from outside: no link in it leads out of it."""
+"""Write files into a tree from outside. A link in the tree cannot redirect them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_text(root: Path, path: str, text: str, mode: int) -> None:
-    """Make or replace the file `path`, absolute in the tree `root`. Raises BuildError where a folder is a link."""
+    """Make or replace the file `path`, which is absolute in the tree `root`. Raises BuildError when a folder of the
+    path is a link."""
     with _folder_of(root, path) as (folder, name):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
@@ -25,7 +26,7 @@ def write_text(root: Path, path: str, text: str, mode: int) -> None:
 
 
 def make_link(root: Path, path: str, target: str) -> None:
-    """Make or replace the link `path`, likewise."""
+    """Make or replace the symlink `path`, as `write_text` does."""
     with _folder_of(root, path) as (folder, name):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
@@ -34,7 +35,7 @@ def make_link(root: Path, path: str, target: str) -> None:
 
 @contextmanager
 def _folder_of(root: Path, path: str) -> Iterator[tuple[int, str]]:
-    """A descriptor of the folder that has `path`, made where it is missing, and the last part of the path."""
+    """A descriptor of the folder of `path`, and the last part of the path. Missing folders are made."""
     *folders, name = path.strip("/").split("/")
     here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,5 +1,5 @@
-"""Compare two bakes of one layer, and name each file that differs: a script of its packages looks at a clock, at chance
-or at the machine."""
+"""Compare two bakes of one layer, and name each file that differs. A file differs if a script uses the clock, random
+numbers or facts of the machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _INFO = "var/lib/dpkg/info/"
 
 
 def require_same(one: Path, other: Path, epoch: int, label: str) -> None:
-    """Raise BuildError, with the path of each file that differs and its package where one lists it, unless the tars in
-    two directories are the same."""
+    """Raises BuildError unless the tars in two directories are the same. The error names each file that differs, with
+    its package if one lists it."""
     found = [line for tar in (ROOT_TAR, BOOT_TAR) for line in _differences(one / tar, other / tar, epoch)]
     if found:
         more = [f"and {len(found) - _MOST} more"] if len(found) > _MOST else []
@@ -66,7 +66,7 @@ def _difference(a: Entry | None, b: Entry | None) -> str:
 
 
 def _owners(tree: Tree) -> dict[str, str]:
-    """Package by path, for the packages that this layer brings."""
+    """Package by path, for the packages of this layer."""
     lists = [path for path in tree.entries if path.startswith(_INFO) and path.endswith(".list")]
     return {
         line.strip("/"): path.removeprefix(_INFO).removesuffix(".list").partition(":")[0]

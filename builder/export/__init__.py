@@ -1,1 +1,1 @@
-"""Writes the files that a node gets, for a reader or for another tool."""
+"""Write files about a project's nodes, for people and for other tools."""

@@ -1,4 +1,4 @@
-"""All machines of a project, with or without a file of their own."""
+"""The machines of a project's nodes, with or without a file of their own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from builder.project import Project
 
 
 def fleet(project: Project, nodes: Sequence[str], role: str | None) -> list[Machine]:
-    """The machines of these nodes; without names, of all in profiles/nodes/. `role` is for nodes whose file names none.
-    Raises ConfigurationError, also when two machines would share a name or an address."""
+    """The machines of `nodes`, or of all nodes in profiles/nodes/ if `nodes` is empty. `role` is for nodes without a
+    role in the profiles. Raises ConfigurationError, also when two machines would share a name or an address."""
     names = tuple(dict.fromkeys(nodes)) or project.names("nodes")
     if not names:
         hint = "name nodes: pimu-build export FORMAT NODE... --role ROLE"

@@ -1,4 +1,4 @@
-"""The machines of a project as its router wants to know them: names, MAC addresses, addresses."""
+"""The machines of a project for its router: names, MAC addresses, IPv4 addresses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Format = Literal["hosts", "dnsmasq", "json"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`mac` is None where it is the port's own, which nobody knows before the Pi is there; `address` is None where it
-    comes by DHCP."""
+    """A Pi or a guest. `mac` is None if it is the address of the Pi's port, which is not known beforehand. `address` is
+    None if DHCP gives it."""
 
     node: str
     kind: Literal["pi", "guest"]
@@ -27,7 +27,7 @@ class Machine:
 
 
 def machines_of(settings: NodeSettings, identity: Identity) -> Iterator[Machine]:
-    """The Pi, and its guest where it runs one. The guest asks DHCP: a fixed address of its own is in cloud-init/."""
+    """The Pi, and its guest if it has one. The guest has no address here: only cloud-init/ can give it a fixed one."""
     ipv4 = settings.bridge.ipv4
     address = None if ipv4 == "dhcp" else ipv4.address.partition("/")[0]
     hostname, guest = settings.hostname, settings.guest_hostname
@@ -37,13 +37,13 @@ def machines_of(settings: NodeSettings, identity: Identity) -> Iterator[Machine]
 
 
 def hosts_text(machines: Sequence[Machine]) -> str:
-    """hosts(5). Who has no fixed address is there as a comment."""
+    """Lines of hosts(5). A machine without a fixed address is a comment."""
     return _text(_hosts_line(machine) for machine in machines)
 
 
 def dnsmasq_text(machines: Sequence[Machine]) -> str:
-    """Lines for a file in /etc/dnsmasq.d (dnsmasq(8)): each machine that asks gets its name, and a fixed address is
-    never given to another."""
+    """Lines for a file in /etc/dnsmasq.d (dnsmasq(8)). They give each DHCP client its name, and reserve the fixed
+    addresses."""
     return _text(line for machine in machines for line in _dnsmasq_lines(machine))
 
 
@@ -71,7 +71,7 @@ def _dnsmasq_lines(machine: Machine) -> Iterator[str]:
     else:
         yield f"# {machine.name}, {whose}"
         yield f"dhcp-host={','.join(filter(None, (machine.mac, machine.address, machine.name)))}"
-    if machine.address is not None:  # it does not ask, so that no lease would make its name known
+    if machine.address is not None:  # it is no DHCP client, so no lease makes its name known
         yield f"host-record={machine.full_name},{machine.name},{machine.address}"
 
 

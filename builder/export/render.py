@@ -1,5 +1,5 @@
-"""The templates of cloud-init/, rendered for one node, for use by hand: the files of its guest's seed and, for a guest
-that setup-alpine installs, its answers."""
+"""Render the templates of cloud-init/ for one node, for use by hand: the files of its guest's seed and, for a guest
+that setup-alpine installs, the answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from builder.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """`on_seed`: it belongs on the guest's NoCloud disk. One with a `secret`, a reference, has no content."""
+    """A rendered file. `on_seed`: it belongs on the guest's NoCloud disk. `secret` is a reference; a file with a secret
+    has no content."""
 
     name: str
     content: bytes
@@ -30,10 +31,7 @@ class Rendered:
 
 
 def render(project: Project, plan: Plan) -> list[Rendered]:
-    """In order of their names.
-
-    ConfigurationError when the node has no guest.
-    """
+    """The files, sorted by name. Raises ConfigurationError when the node has no guest."""
     settings, guest = plan.settings, plan.guest
     if guest is None:
         hint = "--role takes a role with a guest"
@@ -65,9 +63,9 @@ def _reference(secret: SecretRef | None) -> str | None:
 
 
 def write(files: Iterable[Rendered], folder: Path, *, force: bool) -> list[Path]:
-    """Each file that is no secret, under its name; other files in `folder` stay.
+    """Write each file without a secret into `folder`, and return the paths. Other files in `folder` stay.
 
-    UsageError, and nothing is written, when one is there with other content and `force` is not given;
+    Raises UsageError, before anything is written, when a file exists with other content and `force` is not given, and
     ConfigurationError when the folder cannot be written.
     """
     paths = {folder / file.name: file.content for file in files if file.secret is None}
@@ -87,5 +85,5 @@ def write(files: Iterable[Rendered], folder: Path, *, force: bool) -> list[Path]
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Anything but a regular file is in the way; a symlink among them, whatever it leads to."""
+    """Whether `path` is a regular file with this content. A symlink never counts as one."""
     return not path.is_symlink() and path.is_file() and read_regular(path, limits.OVERLAY) == content

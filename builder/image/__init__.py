@@ -1,1 +1,1 @@
-"""Image files: a golden one for each role, stamped for a node, written whole, sparse or compressed."""
+"""Image files: a golden image for each role, stamped for a node, and written as a sparse or compressed file."""

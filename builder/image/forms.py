@@ -1,4 +1,4 @@
-"""The forms that a node's image has in the output folder: NODE.img, NODE.img.zst, NODE.img.xz."""
+"""The forms of a node's image in the output folder: NODE.img, NODE.img.zst, NODE.img.xz."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ FORMS = (".img", *(f".img.{compression}" for compression in get_args(Compression
 
 
 def manifest_of(image: Path) -> Manifest:
-    """The manifest that lies beside an image of any form. Raises ConfigurationError."""
+    """The manifest in the folder of an image of any form. Raises ConfigurationError."""
     return parsed(image, manifest_bytes(image))
 
 
 def manifest_bytes(image: Path) -> bytes:
-    """The file itself, which may be a stranger's. Raises ConfigurationError."""
+    """The content of the manifest's file, which may come from a stranger. Raises ConfigurationError when it is
+    missing."""
     path = _manifest_path(image)
     if not path.exists():
         raise ConfigurationError("there is no manifest beside the image", where=str(path), hint="build the image again")
@@ -34,7 +35,7 @@ def manifest_bytes(image: Path) -> bytes:
 
 
 def parsed(image: Path, manifest: bytes) -> Manifest:
-    """Raises ConfigurationError."""
+    """The parsed manifest of `image`. Raises ConfigurationError for a damaged or impossible one."""
     path = str(_manifest_path(image))
     try:
         return Manifest.from_json(manifest.decode(), path)
@@ -48,9 +49,9 @@ def _manifest_path(image: Path) -> Path:
 
 @contextmanager
 def raw(image: Path, facts: ImageFacts, store: Store, progress: Progress) -> Iterator[Path]:
-    """The image itself: a compressed one as a file for as long as the context lasts.
+    """The path of the raw image. A compressed image is unpacked, and the unpacked file exists while the context lasts.
 
-    Raises DownloadError when it is damaged, or not of the size that the manifest says; DiskFullError.
+    Raises DownloadError when the image is damaged, or has another size than in its manifest; DiskFullError.
     """
     if not is_compressed(image):
         yield image

@@ -1,6 +1,5 @@
-"""An image compressed chunk by chunk, each chunk in a frame of its own: the chunks that a node has in common with its
-golden image is compressed once for all nodes, and frames are made side by side. zstd and xz read such a file as any
-other.
+"""Compress an image chunk by chunk, each chunk into its own frame. So the chunks that a node shares with its golden
+image are compressed once for all nodes, and frames are made in parallel. zstd and xz read such a file like any other.
 
 Concatenated frames: RFC 8878, section 3.1. Concatenated streams: the .xz file format 1.2, section 2.
 """
@@ -34,7 +33,8 @@ from builder.store.step import register
 
 _FRAMES, _OFFSETS = "frames", "offsets.json"
 _LEVEL = {"zst": 9, "xz": 6}
-"""zstd: beyond, some percent of the size cost ten times the time. xz: that of Raspberry Pi OS's own images."""
+"""A higher level of zstd saves some percent of the size and takes ten times as long. xz has the level of Raspberry Pi
+OS's own images."""
 _AHEAD = 4  # chunks in memory for each processor
 
 
@@ -48,7 +48,8 @@ class Frames:
 
 
 def golden_frames(golden: Golden, compression: Compression, store: Store, progress: Progress) -> Frames:
-    """All of a golden image, compressed. Raises DamagedError when the disk has changed it."""
+    """The compressed chunks of a golden image, from the store if they are there. Raises DamagedError when the image in
+    the cache has changed."""
     inputs = {
         "golden": golden.folder.name,
         "chunk": CHUNK_SIZE,
@@ -74,7 +75,7 @@ def _compress_all(golden: Golden, compression: Compression, fresh: Path, progres
             if hashlib.sha256(chunk).hexdigest() != golden.chunks[number]:
                 raise DamagedError(str(golden.folder))
             made = known.get(golden.chunks[number]) or _compress(chunk, compression)
-            if not any(chunk):  # most are alike, and none is large
+            if not any(chunk):  # most of the equal chunks are zeros, and their frames are small
                 known[golden.chunks[number]] = made
             advance(len(chunk))
             return made
@@ -87,7 +88,8 @@ def _compress_all(golden: Golden, compression: Compression, fresh: Path, progres
 
 
 def write_compressed(target: Path, golden: Golden, stamped: Stamp, frames: Frames) -> None:
-    """Make `target`, readable for its owner only, of the golden image's frames and of those that the stamp touched."""
+    """Make `target`, with mode 0600, from the golden image's frames and new frames for the chunks that the stamp has
+    changed."""
     touched = chunks.stamped(golden.image, stamped.delta)
     fresh = _side_by_side(lambda number: _compress(touched[number], frames.compression), sorted(touched))
     private = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -101,7 +103,7 @@ def write_compressed(target: Path, golden: Golden, stamped: Stamp, frames: Frame
 
 
 def library(compression: Compression) -> str:
-    """Name and version of the library that compresses: the bytes of a compressed file depend on it."""
+    """Name and version of the compressing library, because the bytes of a compressed file depend on it."""
     if compression == "zst":
         return f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
     return f"liblzma {tools.version('xz')}"
@@ -114,7 +116,8 @@ def _compress(chunk: bytes | bytearray, compression: Compression) -> bytes:
 
 
 def _side_by_side(work: Callable[[int], bytes], numbers: Iterable[int]) -> Iterator[bytes]:
-    """Results in the order of the numbers; both libraries let other threads run. Raises BuildError when told to end."""
+    """Results of `work` in the order of the numbers, computed in threads: both libraries release Python's lock. Raises
+    BuildError when the build is stopped."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         pending: deque[Future[bytes]] = deque()
@@ -132,7 +135,7 @@ def _side_by_side(work: Callable[[int], bytes], numbers: Iterable[int]) -> Itera
 
 
 def _copy(old: BinaryIO, start: int, end: int, new: BinaryIO) -> None:
-    """Through the page cache, without a way through this program."""
+    """Copy bytes inside the kernel, by copy_file_range(2)."""
     new.flush()
     while start < end:
         copied = os.copy_file_range(old.fileno(), new.fileno(), end - start, start)

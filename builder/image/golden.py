@@ -1,4 +1,5 @@
-"""Golden images: the whole disk of a role, made once, without secret or identity. image.stamp makes nodes of it."""
+"""Golden images: the whole disk of a role, made once, without a secret or an identity. image.stamp makes each node's
+image from it."""
 
 from __future__ import annotations
 
@@ -31,9 +32,9 @@ States = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """`name` is what people call it. `metadata` is the image without the content of its files: every block that an edit
-    looks at or changes. `states` are the golden edits' results by `volume:path of the edit`. `locked` is all of
-    pimu.lock that is in it, `blobs` the files that edits place, by their names.
+    """`name` is for messages. `metadata` is the image without the contents of files; it has every block that an edit
+    reads or changes. `states` has the results of the golden edits by `VOLUME:PATH`. `locked` has the entries of
+    pimu.lock that are in the image. `blobs` has the files that edits place, by name.
     """
 
     folder: Path
@@ -54,7 +55,7 @@ class Golden:
         return self.folder / _METADATA
 
     def index(self, volume: Volume) -> list[list[Any]]:
-        """Rows of `Tree.of_index`. Tens of thousands: read when somebody wants them."""
+        """The rows of `Tree.of_index`. They are read only on demand, because there are tens of thousands."""
         rows: list[list[Any]] = json.loads((self.folder / _INDEX.format(volume)).read_text())
         return rows
 
@@ -62,7 +63,8 @@ class Golden:
 def make_golden(
     plan: Plan, layers: Sequence[Product], blobs: Sequence[Blobs], *, epoch: int, store: Store, progress: Progress
 ) -> Golden:
-    """`layers`, the lowest first, and the role's edits as a disk image in the store."""
+    """The disk image in the store, made from `layers` (lowest first) and the role's edits. Raises DamagedError when a
+    layer in the cache has changed."""
     edits, settings = plan.golden_edits(), plan.settings
     files = {name: file for one in blobs for name, file in one.files.items()}
     inputs = {
@@ -92,7 +94,8 @@ def make_golden(
 
 @dataclass(frozen=True, slots=True)
 class _Disk:
-    """The MBR's id follows from `cluster` and `role`; `epoch` in seconds."""
+    """The facts for a golden disk. The disk id is derived from `cluster` and `role`. `epoch` is in seconds since
+    1970."""
 
     layout: Layout
     cluster: str
@@ -122,7 +125,8 @@ def _write(disk: _Disk, layers: Sequence[Path], blobs: Mapping[str, Path], edits
 
 
 def _require_targets(edits: Sequence[Edit], root: Tree) -> None:
-    """A time zone that does not exist, a unit that the base lacks: a link to nowhere is no error to systemd."""
+    """Raises ConfigurationError for a link into /usr without a target, such as a time zone or a unit that does not
+    exist. systemd would ignore such a link silently."""
     for edit in edits:
         if isinstance(edit, Symlink) and edit.target.startswith("/usr/") and root.get(edit.target) is None:
             raise ConfigurationError(
@@ -133,7 +137,7 @@ def _require_targets(edits: Sequence[Edit], root: Tree) -> None:
 
 
 def _boot_tree(layers: Sequence[Path], epoch: int) -> Tree:
-    """A layer's boot volume is whole: the newest one counts."""
+    """The boot volume of the newest layer that has one: each layer has it whole."""
     newest = [layer / BOOT_TAR for layer in layers if (layer / BOOT_TAR).exists()][-1:]
     return Tree.of_layers(newest, epoch)
 
@@ -177,8 +181,8 @@ def _write_disk(disk: _Disk, trees: Mapping[Volume, Tree], fresh: Path) -> int:
 
 
 def _copy_metadata(fresh: Path, layout: Layout, boot: Tree) -> None:
-    """Write the image again with holes for the files' contents: the metadata of the root volume, by e2image(8), and all
-    before that volume are left."""
+    """Write metadata.img: a sparse copy that keeps the root volume's metadata (e2image(8), -r) and everything before
+    that volume except file contents."""
     image, full, metadata, start = fresh / _IMAGE, fresh / "full.img", fresh / _METADATA, layout.root_start
     run(["e2image", "-r", "-o", str(start), "-O", str(start), image, full])
     run(["cp", "--sparse=always", full, metadata])
@@ -188,7 +192,8 @@ def _copy_metadata(fresh: Path, layout: Layout, boot: Tree) -> None:
 
 
 def state(path: str, entry: Entry | None) -> dict[str, Any]:
-    """A FileState without who asked for it: that changes with every line added to a profile, and the bytes do not."""
+    """The fields of a FileState without `feature` and `origin`: a new line in a profile changes an origin, but no byte
+    of the image."""
     if entry is None:
         return {"path": f"/{path}", "type": "absent"}
     facts = {"path": f"/{path}", "type": entry.kind, "mode": entry.mode, "uid": entry.uid, "gid": entry.gid}

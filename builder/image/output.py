@@ -1,4 +1,4 @@
-"""Put finished images into the output folder: complete, by rename, one build of a node at a time."""
+"""Put finished images into the output folder by a rename. Only one build at a time writes a node's image."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def prepare_folder(output: Path) -> None:
 
 @contextmanager
 def locked(output: Path, nodes: Sequence[str]) -> Iterator[None]:
-    """Hold the kernel locks of these nodes' images, and clear away the leftovers of killed builds.
+    """Hold the kernel locks of these nodes' images, and remove the leftovers of killed builds.
 
-    Raises BusyError when another build has one.
+    Raises BusyError when another build holds one of the locks.
     """
     with ExitStack() as stack:
         for node in sorted(nodes):
@@ -57,7 +57,7 @@ def locked(output: Path, nodes: Sequence[str]) -> Iterator[None]:
                 stack.enter_context(held_at_once(output / f".{node}.lock"))
             except BusyError as busy:
                 raise BusyError(f"another build is writing {node}", where=str(output), hint="wait for it") from busy
-            for left in output.glob(f".pimu-{node}-{'[0-9a-f]' * 16}.tmp"):  # not those of NODE-b
+            for left in output.glob(f".pimu-{node}-{'[0-9a-f]' * 16}.tmp"):  # and not leftovers of NODE-b
                 shutil.rmtree(left)
         sweep_folder(output)
         yield
@@ -72,9 +72,10 @@ def node_image(
     sha256: bool,
     frames: Frames | None,
 ) -> tuple[Path, Path, bool]:
-    """Stamp a node and publish its image, compressed if there are frames, and its manifest; whether anything changed.
+    """Stamp a node, and put its image (compressed if there are frames) and its manifest into `output`. Returns their
+    paths, and whether anything changed.
 
-    Raises DiskFullError when there is no room for it.
+    Raises DiskFullError when there is no room.
     """
     node = plan.settings.name
     image, manifest = output / f"{node}{form_of(frames)}", output / f"{node}.manifest.json"
@@ -82,7 +83,7 @@ def node_image(
     require_room(output, golden.metadata if may_be_there else frames.file if frames else golden.image, _MAKE_ROOM)
     with told_when_full(output, _MAKE_ROOM), _workspace(output, node) as work, ThreadPoolExecutor(1) as pool:
         fresh = work / image.name
-        # The copy takes longer than all the rest: it begins at once, unless the image may turn out to be there already.
+        # The copy takes the longest, so it begins at once, unless the output folder may already have the same image.
         copying = None if may_be_there or frames else pool.submit(copy_sparse, golden.image, fresh)
         stamped, described = stamp_node(plan, golden, secrets=secrets, work=work)
         text = described.to_json()
@@ -101,8 +102,8 @@ def node_image(
             fresh.chmod(_PRIVATE if any(secrets_of(plan)) else _PUBLIC)
             (work / manifest.name).write_text(text)
             _remove_outdated(output, node, image, keep_others=_says(manifest, text))
-            # The manifest comes last, and counts only with the image's bytes (`_is_there`, verify): a power cut that
-            # loses bytes that were not written back costs a rebuild, and no build has to wait for the disk.
+            # The manifest comes last. It counts only if the image has its bytes (`_is_there`, verify). So a build need
+            # not wait for the disk: if a power cut loses bytes, the next build writes the image again.
             fresh.rename(image)
             (work / manifest.name).rename(manifest)
         if sha256:
@@ -113,7 +114,7 @@ def node_image(
 
 
 def stamp_node(plan: Plan, golden: Golden, *, secrets: Secrets, work: Path) -> tuple[Stamp, Manifest]:
-    """A node's image as it will be, and its manifest. `work` is an empty directory."""
+    """The stamp of a node's image, and the manifest. `work` is an empty directory."""
     seed = {"guest-seed": _seed(plan, golden.epoch, secrets, work)} if plan.seed else {}
     stamped = stamp(plan, golden, blobs={**golden.blobs, **seed}, secrets=secrets, work=work)
     manifest = Manifest(
@@ -134,7 +135,7 @@ def form_of(frames: Frames | None) -> str:
 
 
 def _remove_outdated(output: Path, node: str, image: Path, *, keep_others: bool) -> None:
-    """A checksum that no longer fits, and other forms of an image that the manifest will no longer be of."""
+    """Remove a checksum that no longer fits, and other forms of the image that no longer match the manifest."""
     for form in FORMS:
         other = output / f"{node}{form}"
         if other == image or not keep_others:
@@ -166,5 +167,5 @@ def _says(manifest: Path, text: str) -> bool:
 
 
 def _is_there(image: Path, facts: ImageFacts) -> bool:
-    """Whether the image that is there is this one, by its bytes: a manifest alone proves nothing."""
+    """Whether the output folder has this image. Its bytes decide, because a manifest alone proves nothing."""
     return image.exists() and chunks.is_image(image, facts)

@@ -1,7 +1,8 @@
-"""A compressed image, chunk by chunk as it is unpacked, and in no file.
+"""Read a compressed image chunk by chunk, without an unpacked file.
 
-Ours have a frame for each chunk (`frames.py`): those that are wanted are unpacked, in several threads. Another's is
-unpacked from its beginning. That the file is whole, and how long its image is, its structure tells beforehand.
+Our images have one frame for each chunk (`frames.py`), so single chunks can be unpacked, in several threads. An image
+from elsewhere is unpacked from its beginning. Before unpacking, the structure of the file tells whether it is complete,
+and the size of the image.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ _AGAIN = "build the image again"
 
 
 class Chunks(Protocol):
-    """So many `readers` may read at once. One reader alone asks for chunks in their order."""
+    """`readers` is the number of threads that may read in parallel. If it is 1, chunks must be read in order."""
 
     @property
     def readers(self) -> int: ...
 
     def read(self, number: int, buffer: memoryview) -> int:
-        """Put a chunk into a buffer; its length. Raises DownloadError when the file is damaged."""
+        """Write a chunk into the buffer, and return its length in bytes. Raises DownloadError when the file is
+        damaged."""
 
 
 @contextmanager
 def compressed_chunks(image: Path, facts: ImageFacts, end: int) -> Iterator[Chunks]:
     """The chunks of an image that begin before `end`.
 
-    Raises DownloadError when the file is cut off or otherwise damaged, VerifyMismatchError when it holds an image of
-    another size.
+    Raises DownloadError when the file is truncated or damaged, VerifyMismatchError when its image has another size.
     """
     is_xz = image.suffix == ".xz"
     with image.open("rb", buffering=0) as file:
@@ -115,7 +116,7 @@ class _Streamed:
         return length
 
     def _require_end(self, buffer: memoryview) -> None:
-        """Read to the end, though nobody wants these bytes: a checksum may be there."""
+        """Read the file to its end, because a checksum may be there."""
         while self._next * CHUNK_SIZE < self._size:
             self._take(buffer)
         with _damage_told(self._image):
@@ -124,7 +125,7 @@ class _Streamed:
 
 
 class _XzStream:
-    """As lzma.LZMAFile, but for a limit of the memory that a file may ask for."""
+    """Like lzma.LZMAFile, but with a limit for the memory that a file may require."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._decoder = file, _xz_decoder()

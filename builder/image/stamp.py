@@ -1,6 +1,6 @@
-"""A node is its golden image and a few changed blocks: the node's edits, and its disk id.
+"""Stamp a node: its image is the golden image with a few changed blocks, for the node's edits and its disk id.
 
-The edits are made on the golden image's metadata, some 20 MB instead of all. The delta is the blocks that they changed.
+The edits are applied to a copy of the golden image's metadata, some 20 MB. The changed blocks are the delta.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOOLS = ("cp",)
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The node's image, before it is written: its digests, and the blocks that differ from the golden image's."""
+    """The node's image before it is written: its digests, and the blocks that differ from the golden image."""
 
     facts: ImageFacts
     disk: DiskFacts
@@ -41,7 +41,7 @@ class Stamp:
 
 
 def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Resolve, work: Path) -> Stamp:
-    """`work` is an empty directory for contents on their way."""
+    """Apply the node's edits. `work` is an empty directory for temporary files."""
     layout, states = plan.layout, dict(golden.states)
     with _file_in_memory() as edited:
         run(["cp", "--sparse=auto", golden.metadata, edited])
@@ -63,7 +63,7 @@ def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Res
             root_size=golden.root_size,
             disk_id=f"0x{plan.identity.disk_id:08x}",
         )
-        with ThreadPoolExecutor(1) as pool:  # debugfs takes its time to read all of the bitmaps
+        with ThreadPoolExecutor(1) as pool:  # debugfs is slow to read all bitmaps
             used = pool.submit(allocated, edited, disk)
             delta = chunks.difference(golden.image, golden.metadata, edited)
             digests = chunks.stamped_digests(golden.image, golden.chunks, delta)
@@ -82,7 +82,7 @@ def stamp(plan: Plan, golden: Golden, *, blobs: Mapping[str, Path], secrets: Res
 
 
 def _record(edited: Path, layout: Layout, states: States, digest: str) -> Delta:
-    """Write the image's digest in the place of the zeros in its record; the blocks that it is in."""
+    """Replace the zeros in the image's record by its digest, and return the changed blocks by offset in bytes."""
     where, zeros = f"boot:/{RECORD}", b"0" * len(digest)
     text = fat.read_file(edited, layout.boot_start, RECORD) if where in states else b""
     if zeros not in text:
@@ -99,7 +99,8 @@ def _record(edited: Path, layout: Layout, states: States, digest: str) -> Delta:
 
 @contextmanager
 def _file_in_memory() -> Iterator[Path]:
-    """A path in memory for tools that would make the disk write every change at once; it ends with this process."""
+    """The path of a file in memory. Tools would flush every change of a file on disk. The kernel frees the memory when
+    this process ends."""
     descriptor = os.memfd_create("metadata")
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
@@ -108,7 +109,8 @@ def _file_in_memory() -> Iterator[Path]:
 
 
 def _lazy_tree(golden: Golden, volume: Volume, edits: Sequence[Edit], layout: Layout, work: Path) -> Tree:
-    """The golden image's tree as far as these edits can see: all folders and links, and the files of their names."""
+    """The part of the golden image's tree that the edits can use: all folders and links, and files with the edits'
+    names."""
     names = {part for edit in edits for part in edit.path.split("/")}
 
     def read(path: str) -> bytes:

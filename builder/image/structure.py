@@ -1,6 +1,6 @@
-"""The structure of .xz and .zst files: where each frame is, and how long its content, without unpacking one.
+"""Read the structure of .xz and .zst files, without unpacking: the place of each frame, and the size of its content.
 
-A file may be a stranger's, so its parts, indices, windows and dictionaries have limits.
+A file may come from a stranger, so the number of its parts, its indices, windows and dictionaries are limited.
 
 Sources: the .xz file format 1.2, sections 2 to 5; RFC 8878, section 3.1.
 """
@@ -17,7 +17,7 @@ import zstandard
 from builder import limits
 
 _LIBRARY = 1 << 20
-"""Bytes that liblzma takes beside a dictionary, and more than enough."""
+"""Bytes that liblzma needs in addition to a dictionary; a generous value."""
 _LZMA2 = 0x21
 _XZ_HEADER, _XZ_FOOTER, _XZ_MAGIC, _XZ_END = 12, 12, b"\xfd7zXZ\0", b"YZ"
 _ZST_SKIPPABLE, _ZST_LONGEST_HEADER, _ZST_CHECKSUM = 0x184D2A50, 18, 4
@@ -26,7 +26,8 @@ _ZST_RLE, _ZST_RESERVED = 1, 3
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A zstd frame or an .xz stream: where it is in the file, and to how many bytes it unpacks, where it tells."""
+    """A zstd frame or an .xz stream. `start` and `end` are offsets in the file. `unpacked` is the size of its content,
+    or None if the frame does not tell. All are in bytes."""
 
     start: int
     end: int
@@ -34,21 +35,22 @@ class Frame:
 
 
 class Parts:
-    """A count of the frames, streams, blocks and paddings that a file may still have: an honest one has few, and a walk
-    through a file of nothing else would take hours."""
+    """The number of frames, streams, blocks and paddings that a file may still have. An honest file has few, and
+    reading a file that consists of them would take hours."""
 
     def __init__(self, most: int) -> None:
         self._left = most
 
     def take(self) -> None:
-        """Raises EOFError."""
+        """Count one part. Raises EOFError when there are too many."""
         self._left -= 1
         if self._left < 0:
             raise EOFError("it has more frames or blocks than an image of its size can need")
 
 
 def xz_streams(descriptor: int, end: int, parts: Parts) -> list[Frame]:
-    """From the index at each one's end. Raises EOFError."""
+    """The streams of an .xz file, by the index at the end of each. `end` is the file's size in bytes. Raises EOFError
+    for a damaged file."""
     streams = []
     while end:
         parts.take()
@@ -76,7 +78,7 @@ def xz_streams(descriptor: int, end: int, parts: Parts) -> list[Frame]:
 
 
 def _records(index: bytes, parts: Parts) -> Iterator[tuple[int, int]]:
-    """Two sizes of each block in bytes: in the file without padding, and unpacked. Raises EOFError."""
+    """Two sizes of each block, in bytes: in the file without padding, and unpacked. Raises EOFError."""
     numbers = _integers(index[1:-4])
     for _ in range(next(numbers)):
         parts.take()
@@ -84,7 +86,7 @@ def _records(index: bytes, parts: Parts) -> Iterator[tuple[int, int]]:
 
 
 def _integers(data: bytes) -> Iterator[int]:
-    """Multibyte integers, seven bits a byte (section 1.2)."""
+    """The multibyte integers in `data`, seven bits a byte (section 1.2). Raises EOFError after the last one."""
     value = shift = 0
     for byte in data:
         value |= (byte & 0x7F) << shift
@@ -98,7 +100,8 @@ def _integers(data: bytes) -> Iterator[int]:
 
 
 def _require_dictionaries(descriptor: int, position: int, blocks: Sequence[tuple[int, int]]) -> None:
-    """Raise EOFError for a block that liblzma would refuse later, when a disk is half written."""
+    """Raises EOFError for a block with a large dictionary: liblzma would refuse it later, when a disk is half
+    written."""
     for unpadded, _ in blocks:
         (length,) = bytes_at(descriptor, position, 1)
         header = bytes_at(descriptor, position, (length + 1) * 4)
@@ -108,7 +111,7 @@ def _require_dictionaries(descriptor: int, position: int, blocks: Sequence[tuple
 
 
 def _dictionary(header: bytes) -> int:
-    """Bytes that LZMA2 says in a block's header (sections 3.1 and 5.3.1); 0 where it is not there."""
+    """Bytes of the LZMA2 dictionary by a block's header (sections 3.1 and 5.3.1); 0 without LZMA2."""
     flags, rest, largest = header[1], header[2:-4], 0
     for _ in range(bool(flags & 0x40) + bool(flags & 0x80)):
         _, rest = _integer(rest)
@@ -123,14 +126,15 @@ def _dictionary(header: bytes) -> int:
 
 
 def _integer(data: bytes) -> tuple[int, bytes]:
-    """The first one, and the rest after it."""
+    """The first multibyte integer, and the data after it."""
     value = next(_integers(data))
     length = next(number for number, byte in enumerate(data, 1) if byte < 0x80)
     return value, data[length:]
 
 
 def zst_frames(descriptor: int, size: int, parts: Parts) -> list[Frame]:
-    """From one block's header to the next. Raises EOFError, ZstdError."""
+    """The frames of a .zst file of `size` bytes, found by following the headers of their blocks. Raises EOFError and
+    ZstdError for a damaged file."""
     frames, position = [], 0
     while position < size:
         parts.take()
