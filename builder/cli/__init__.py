@@ -1,4 +1,4 @@
-"""The terminal: the only room that prints, and the only one that ends the process."""
+"""The command line. Only this room prints, and only this room ends the process."""
 
 from builder.cli.main import main, program
 

@@ -1,4 +1,4 @@
-"""The command boot: an image on an emulated Pi, for a person to look at or to be looked at."""
+"""The command boot: start an image on an emulated Pi, with a console or with checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands around the cache."""
+"""The commands for the cache."""
 
 from __future__ import annotations
 

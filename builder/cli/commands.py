@@ -1,6 +1,6 @@
-"""The command line as a whole: `pimu-build` and its commands, in the order of work.
+"""The command `pimu-build` and the list of its subcommands.
 
-A command's module is imported when the command is called: those of a build take a third of a second.
+A command's module is imported only when the command is called, because the modules of a build take a third of a second.
 """
 
 from __future__ import annotations

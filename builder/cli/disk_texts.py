@@ -38,7 +38,7 @@ _DISK = "{:<14}{:>9}  {:<28}{:<24}{}"
 
 
 def decimal(count: int) -> str:
-    """As on the label of a disk, which counts by the thousand."""
+    """A size in powers of 1000, as on the label of a disk."""
     return f"{count / 1000**4:.1f} TB" if count >= 1000**4 else f"{count / 1000**3:.1f} GB"
 
 
@@ -70,7 +70,7 @@ def disks_data(disks: Iterable[Listed]) -> list[dict[str, Any]]:
 
 
 def slots_lines(manifest: Manifest) -> Iterator[str]:
-    """Each secret that an image asks for, and where it goes."""
+    """A line for each secret that an image lacks, with its place on the disk."""
     for pending in manifest.pending:
         for secret in pending.secrets():
             derived = f", as {secret.purpose}" if secret.purpose else ""

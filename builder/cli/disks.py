@@ -1,4 +1,4 @@
-"""Commands around the SSD: flash, list-disks."""
+"""The commands for the SSD: flash, list-disks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from builder.store import upkeep
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """As in profiles: 2TB, 500GiB."""
+    """Bytes of a size in the form of profiles: 2TB, 500GiB."""
     try:
         return int(str(parse_size(value)))
     except ValueError as wrong:
@@ -147,12 +147,12 @@ def flash_command(
 
 
 def _is_image(what: str) -> bool:
-    """A node has no such name."""
+    """Whether a word means an image's file. No node can have such a name."""
     return "/" in what or what.endswith(FORMS) or Path(what).is_file()
 
 
 def _in_use(what: str, project: Path, store: Path) -> dict[str, Path]:
-    """Files and folders that this run uses, by a name for people: no disk with one of them may be overwritten."""
+    """Files and folders that this run uses, by a name for messages. A disk with one of them must not be overwritten."""
     in_use = {"the project": project.absolute(), "the cache": store, "this program": Path(__file__)}
     image = Path(what)
     return in_use | ({"the image": image, "the folder of the image": image.absolute().parent} if image.exists() else {})
@@ -167,7 +167,8 @@ def _node_job(project: Project, node: str, options: BuildOptions, given: Given) 
 
 
 def _confirm(shown: Shown, node: str, expect_serial: str | None, terminal: Terminal) -> None:
-    """Raises FlashRefusedError. With --expect-serial the disk is known already to be the one that is meant."""
+    """Ask the user to confirm the disk. With --expect-serial nothing is asked, because the serial number was checked.
+    Raises FlashRefusedError."""
     if expect_serial is None or not terminal.quiet:
         terminal.line(disk_texts.shown_text(shown, node))
     if expect_serial is not None:

@@ -1,4 +1,4 @@
-"""The parts of a flash that the command line names: an image file with its set, and secrets from a person."""
+"""The inputs of a flash from the command line: an image's file with its set, and secrets from the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from builder.secrets.resolve import Secrets, Slots, given_secrets, giving, secre
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The options of a person: the files of secrets, and the key whose signature counts."""
+    """The user's options: the files with secrets, and the key that must have signed the image."""
 
     project: Path
     terminal: Terminal
@@ -38,14 +38,15 @@ class Given:
             raise click.UsageError("--signer and --require-signature are about an IMAGE", ctx)
 
     def signed(self, image: Path, manifest: bytes) -> str:
-        """The signer of an image and its manifest, in words for people. Raises FlashRefusedError."""
+        """The signer of an image and its manifest, as text for people. Raises FlashRefusedError when a required
+        signature is missing or bad."""
         found = signed_by(image, manifest, signers_of(self.project, self.signer))
         if self.require_signature or self.signer is not None:
             require_signed(image, found)
         return found.text
 
     def of_image(self, manifest: Manifest) -> Secrets:
-        """Fill the slots of a manifest. Raises ConfigurationError."""
+        """The secrets that the manifest's image lacks, from files or typed. Raises ConfigurationError."""
         wanted = pending_secrets(manifest)
         for line in disk_texts.slots_lines(manifest):
             self.terminal.line(line)
@@ -56,7 +57,7 @@ class Given:
         return secrets
 
     def of_node(self, plan: Plan) -> Secrets:
-        """As in a build. Raises ConfigurationError."""
+        """The secrets of a node, from files or as in a build. Raises ConfigurationError."""
         wanted = list(secrets_of(plan))
         given = self._given(wanted)
         secrets = Secrets(self.project, self.terminal.ask, given)
@@ -83,7 +84,8 @@ class Given:
 
 
 def image_job(ctx: click.Context, image: Path, options: BuildOptions, given: Given) -> Job:
-    """A file goes to the disk. Its manifest is read once, so that the disk gets the bytes that were signed."""
+    """The job for an image's file. The manifest is read only once, so that the disk gets the signed bytes. Raises
+    click.UsageError for options that are for a NODE only."""
     if options.role or options.base or options.preset or options.offline or options.locked:
         raise click.UsageError("--role, --base, --preset, --offline and --locked are about a NODE", ctx)
     if not image.is_file():
@@ -95,5 +97,5 @@ def image_job(ctx: click.Context, image: Path, options: BuildOptions, given: Giv
 
 
 def log_folder(output: Path) -> Path | None:
-    """The folder that keeps the list of flashed disks: the one of a project's images. None when it does not exist."""
+    """The folder for the list of flashed disks: the project's output folder, or None if it does not exist."""
     return output if output.is_dir() else None

@@ -1,4 +1,4 @@
-"""The words of the command line: commands, and nodes where no command is meant."""
+"""The first words of the command line: commands, or nodes to build."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ _OWN_OPTIONS = ("--help", "-h", "--version")
 _ALIKE = 0.75
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-"""A file that is there."""
+"""An existing file."""
 PATH = click.Path(path_type=Path)
-"""A file or folder, there or not."""
+"""A file or folder; it need not exist."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A command by its function in a module of builder.cli, and its help in a line.
-
-    So the list of commands imports none of them.
-    """
+    """A command: a function in a module of builder.cli, and a line of help. The list of commands thus imports no
+    command's module."""
 
     module: str
     function: str
@@ -44,7 +42,8 @@ class Named:
 
 
 class NodeGroup(click.Group):
-    """A first word that is no command is a node: `pimu-build node-003` means `pimu-build build node-003`."""
+    """The group of commands. A first word that is no command is a node: `pimu-build node-003` means `pimu-build build
+    node-003`."""
 
     def __init__(self, *words: Any, named: Mapping[str, Named], **options: Any) -> None:
         super().__init__(*words, **options)
@@ -79,13 +78,14 @@ class NodeGroup(click.Group):
 
 
 def command_words(ctx: click.Context) -> frozenset[str]:
-    """These can never be node names."""
+    """The names of the commands. They cannot be node names."""
     root = ctx.find_root().command
     return frozenset(root.named) if isinstance(root, NodeGroup) else frozenset()
 
 
 def node_names(ctx: click.Context, _param: click.Parameter, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Refuse a node's name that is a command, or that is a command with a slip. Profiles say which names are valid."""
+    """Refuse a node's name that is a command or a misspelt command. Other rules for names are checked with the
+    profiles."""
     words = command_words(ctx)
     for name in (value,) if isinstance(value, str) else value:
         if name in words:
@@ -99,7 +99,7 @@ def node_names(ctx: click.Context, _param: click.Parameter, value: str | tuple[s
 
 
 def profile_names(kind: str) -> Callable[[click.Context, click.Parameter | None, str], list[CompletionItem]]:
-    """Completion from the names of the files in profiles/KIND/."""
+    """A completion function with the names of the files in profiles/KIND/."""
 
     def complete(ctx: click.Context, _param: click.Parameter | None, incomplete: str) -> list[CompletionItem]:
         names = sorted(file.stem for file in (_profiles(ctx) / kind).glob("*.yaml"))
@@ -113,7 +113,7 @@ def _profiles(ctx: click.Context) -> Path:
 
 
 def project_option(command: Command) -> Command:
-    """Eager, because node names are completed and checked against its files."""
+    """The option --project. It is eager, because node names are completed and checked with the project's files."""
     return click.option(
         "--project",
         type=PATH,
@@ -125,7 +125,7 @@ def project_option(command: Command) -> Command:
 
 
 def verbosity_options(command: Command) -> Command:
-    """-v and -q; the last one wins, for click calls back in the order of the command line."""
+    """The options -v and -q. The last one wins, because click calls back in the order of the command line."""
 
     def option(*names: str, verbosity: int, text: str) -> Callable[[Command], Command]:
         def choose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -142,7 +142,7 @@ def verbosity_options(command: Command) -> Command:
 
 
 def profile_option(name: str, text: str) -> Callable[[Command], Command]:
-    """--NAME, which takes a file of profiles/NAMEs/."""
+    """The option --NAME, which takes the name of a file in profiles/NAMEs/."""
     return click.option(f"--{name}", metavar=name.upper(), shell_complete=profile_names(f"{name}s"), help=text)
 
 

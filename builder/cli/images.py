@@ -1,5 +1,4 @@
-"""Commands around one node or its image: build, plan, render, verify. Each asks one room of the builder, and
-prints its answer."""
+"""The commands for a node or its image: build, plan, render, verify. Each calls another room, and prints the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`main` handles how a command ends; the commands are in builder.cli.commands."""
+"""Run the command line, and turn errors and signals into messages and exit statuses. The commands are in
+builder.cli.commands."""
 
 from __future__ import annotations
 
@@ -22,11 +23,11 @@ from builder.cli.terminal import Terminal
 from builder.errors import DiskFullError, PimuError
 from builder.host.run import kill_all
 
-_SIGNAL_BASE = 128  # a shell's status of a process that a signal ended
+_SIGNAL_BASE = 128  # a shell adds the signal's number for a process that a signal ended
 
 
 class _Stopped(BaseException):
-    """A signal asked us to end. Not an Exception, so that nobody takes it for a failure that could be retried."""
+    """A signal has asked us to end. It is no Exception, so that no code takes it for a failure and tries again."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -34,8 +35,8 @@ class _Stopped(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status of the table in README."""
-    gc.set_threshold(50_000)  # the collector would take a tenth of the second that a further node takes
+    """Run the command line. Returns the exit status of README's table."""
+    gc.set_threshold(50_000)  # a further node takes a second, and the collector would take a tenth of it
     terminal = Terminal(sys.stderr)
     _catch_signals()
     try:
@@ -50,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
     finally:
         terminal.close()
-    return status or 0  # None, or the status that a command gave to Context.exit
+    return status or 0  # None, or a command's argument to Context.exit
 
 
 def program() -> NoReturn:
-    """The installed command. Taking the interpreter apart would cost a further node 35 ms of 700."""
+    """The installed command. It skips the interpreter's cleanup, which takes 35 ms of the 700 ms for a further node."""
     status = main()
     with contextlib.suppress(OSError):  # the reader has gone, or the disk is full; `main` has said so
         sys.stdout.flush()
@@ -62,7 +63,7 @@ def program() -> NoReturn:
 
 
 def _failed(error: Exception, terminal: Terminal) -> int:
-    """Say what went wrong in one line, and return the exit status for it."""
+    """Print the error, and return the exit status for it."""
     status = 1
     match error:
         case PimuError():
@@ -72,7 +73,7 @@ def _failed(error: Exception, terminal: Terminal) -> int:
         case click.Abort():  # Ctrl-D at a prompt
             text, status = "aborted", _SIGNAL_BASE + signal.SIGINT
         case BrokenPipeError():
-            # The reader (`| head`) has gone. Python would complain once more when it flushes at exit.
+            # The reader (`| head`) has ended. Python would print another error when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return status
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
@@ -90,15 +91,16 @@ def _failed(error: Exception, terminal: Terminal) -> int:
 
 
 def _catch_signals() -> None:
-    """Turn signals into an exception, so that every `finally` runs. One that our parent has us ignore stays ignored."""
+    """Turn signals into an exception, so that every `finally` runs. A signal that the parent process has set to be
+    ignored stays ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    # Threads that wait for their tools would keep us until those end by themselves. A thread of its own does the
-    # killing, because the main thread may be holding the lock that it needs.
+    # Threads would wait for their tools to end. Another thread kills the tools, because the main thread may hold the
+    # lock that kill_all needs.
     threading.Thread(target=kill_all, daemon=True).start()
     raise _Stopped(number)
 
@@ -110,7 +112,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _where_to_look(terminal: Terminal) -> str:
-    """The traceback goes into a file, unless -v has it on the terminal."""
+    """Write the traceback to a file, unless -v prints it, and return a line that names the file."""
     if terminal.verbose:
         return ""
     with contextlib.suppress(OSError):  # the report may be about a full disk

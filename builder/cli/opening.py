@@ -1,4 +1,4 @@
-"""The project of a command."""
+"""Open the project of a command."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from builder.project import Project
 
 
 def open_project(ctx: click.Context, folder: Path) -> Project:
-    """The project in a folder. No node of it may have the name of a command. Raises ConfigurationError."""
+    """The project in a folder. Names of commands are reserved, and cannot be nodes. Raises ConfigurationError."""
     return Project(folder, reserved_names=command_words(ctx))

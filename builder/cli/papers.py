@@ -1,4 +1,4 @@
-"""Commands that tell other people and tools about images and machines: diff, export."""
+"""The commands that describe images and machines: diff, export."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def diff_command(ctx: click.Context, /, *, a: Path, b: Path, as_json: bool) -> N
 
 @contextmanager
 def _side(path: Path, terminal: Terminal) -> Iterator[tuple[differences.Side, Path | None]]:
-    """A side, and its raw image for as long as the context lasts. A file that begins as JSON does is read once: it may
-    be a pipe."""
+    """A side of the comparison, and its raw image while the context lasts (None for a manifest or a plan). A file that
+    begins like JSON is read only once, because it may be a pipe."""
     try:
         with path.open("rb") as file:
             head = file.read(1)
@@ -95,7 +95,7 @@ def _side(path: Path, terminal: Terminal) -> Iterator[tuple[differences.Side, Pa
 
 
 def _files_behind(chunks: Sequence[int], *sides: tuple[differences.Side, Path]) -> tuple[str, ...]:
-    """Names of either side's files, sorted."""
+    """Sorted names of both sides' files in the chunks."""
     (_, a), (_, b) = sides
     blocks = differing_blocks(a, b, chunks)
     layouts = [(side.manifest.layout, image) for side, image in sides if side.manifest is not None]

@@ -1,4 +1,4 @@
-"""The command `publish`. Its libraries of licences and package URLs are no concern of other commands."""
+"""The command `publish`. It has its own module, because other commands need not import its libraries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The one place that prints. Results go to stdout; progress, questions and the log go to stderr, with bars on a
-terminal and plain lines elsewhere.
+"""Print results to stdout, and progress, questions and the log to stderr. Only this module prints. Bars appear on a
+terminal only.
 
-No character that is not printable leaves it as it is: names and texts from outside could repaint the screen.
+Characters that are not printable are escaped, because names and texts from outside could repaint the screen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def show(text: str) -> None:
 
 
 def show_lines(lines: Iterable[str], *, otherwise: str = "") -> None:
-    """Print a result as a list; a line end in an entry is shown as an escape. `otherwise` stands for an empty list."""
+    """Print a result line by line. A line end within a line is escaped. `otherwise` is printed for an empty list."""
     click.echo("\n".join(map(one_line, lines)) or one_line(otherwise))
 
 
@@ -40,7 +40,7 @@ def show_json(data: object) -> None:
 
 
 class Terminal:
-    """The Progress of a build that people watch, or whose log they read."""
+    """A Progress that prints to a terminal or a log."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class Terminal:
         self._handler = _Lines(self)
         logging.getLogger("builder").addHandler(self._handler)
         self.set_verbosity(NORMAL)
-        # https://no-color.org: any value but the empty one
+        # https://no-color.org: any value except the empty one counts
         self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
 
     def set_verbosity(self, verbosity: int) -> None:
@@ -93,7 +93,7 @@ class Terminal:
             yield advance
 
     def line(self, text: str) -> None:
-        """Above the bars that are being drawn, if any."""
+        """Print a line, above the bars if there are any."""
         self._write(escaped(text))
 
     def _write(self, text: str) -> None:
@@ -101,12 +101,12 @@ class Terminal:
             click.echo(text, file=self._stream)
 
     def ask(self, what: str) -> str:
-        """For a secret, which is not shown. Ends the command where nobody can answer."""
+        """Ask for a secret, without showing the typed text. Raises click.Abort when nobody can answer."""
         answer: str = click.prompt(one_line(what), hide_input=True, err=True)
         return answer
 
     def ask_openly(self, what: str) -> str:
-        """Ask for a text that may be seen while it is typed; an empty answer is one."""
+        """Ask for a text, and show it while it is typed. An empty answer is allowed."""
         answer: str = click.prompt(one_line(what), default="", show_default=False, err=True)
         return answer.strip()
 
@@ -121,7 +121,7 @@ class Terminal:
 
 
 class _Lines(logging.Handler):
-    """Log records of builder.* as lines of the terminal."""
+    """Prints the log records of builder.* on the terminal."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ ISO, and erases the disk that it names:
 
 
 def built_text(built: Built, project: Path) -> str:
-    """Lines with the path of an image, and the addresses and names of its machines."""
+    """The path of an image, names and MAC addresses of its machines, and the commands to log in and to flash."""
     settings, identity, key = built.plan.settings, built.plan.identity, project / ACCESS_KEY
     with_key = f"-i {key} " if _opens(key, settings.user.ssh_keys) else ""
     how = f"made in {built.seconds:.1f} s" if built.changed else "was there already, unchanged"
@@ -83,8 +83,8 @@ def built_text(built: Built, project: Path) -> str:
 
 
 def outside_lines(root: Path, references: Mapping[str, str], secrets: Iterable[SecretRef]) -> Iterator[str]:
-    """The files outside of the project `root` that a build of it reads: `PATH  ORIGIN` of public keys, and `PATH  KIND`
-    of secrets, under one heading; nothing where there are none."""
+    """The files outside of the project `root` that a build reads: a heading, then lines `PATH  ORIGIN` for public keys
+    and `PATH  KIND` for secrets. Nothing if there are none."""
     named = dict(references)
     for secret in secrets:
         for reference, kind in ((secret.reference, secret.kind), (secret.ca, "k3s-ca")):
@@ -122,7 +122,7 @@ def built_data(built: Built) -> dict[str, Any]:
 
 
 def rendered_lines(files: Iterable[Rendered]) -> Iterator[str]:
-    """Every file under a line with its name, as `head` shows several; a secret as the reference that it is."""
+    """Every file after a line with its name, as `head` prints several files. A secret is shown as its reference."""
     for number, file in enumerate(files):
         yield f"{chr(10) if number else ''}==> {file.name} <=="
         text = file.content.decode(errors="backslashreplace").removesuffix("\n")
@@ -184,7 +184,7 @@ def entries_data(entries: Iterable[Entry]) -> list[dict[str, Any]]:
 
 
 def entries_lines(entries: Sequence[Entry], now: float) -> Iterator[str]:
-    """Made things by their names, downloads in one line. `now` is a Unix time in seconds."""
+    """Products with their names, and one line for all downloads. `now` is a Unix time in seconds."""
     downloads = [entry for entry in entries if entry.is_download]
     for entry in entries:
         if not entry.is_download:
@@ -204,7 +204,7 @@ def _ago(seconds: float) -> str:
 
 
 def closure_lines(maker: Maker, code: Closure, versions: Mapping[str, str]) -> Iterator[str]:
-    """The parts of the code, those of one module in a line."""
+    """The parts of the code, with one line for each module."""
     yield f"{maker.kind}: made by {maker.module}.{maker.function}, code {code.digest[:12]}"
     programs = (f"{program} {versions.get(program) or ''}".strip() for program in code.programs)
     yield f"programs: {', '.join(programs) or 'none'}"
@@ -248,7 +248,7 @@ def lock_lines(lock: Lock) -> Iterator[str]:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that leaves at most four digits."""
+    """A number of bytes as text, in B, KiB, MiB or GiB."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Commands around the machine and the project: doctor, lock, completion."""
+"""The commands for the machine and the project: doctor, fetch, lock, k3s-ca, completion."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Put an image onto a disk, and onto no other one.
+"""Write an image to a disk, and to no other disk.
 
-survey   what there is, and what stands on what        the door
-guard    the reasons against this disk                 pure
-device   opened exclusively, or not at all
-content  what is on it, by its own bytes
-writer   all but the first MiB, read back, and then the first MiB
-fill     the secrets that the image lacks, between the two
+survey   reads the block devices and their use from the kernel
+guard    finds the reasons against a disk; pure
+device   opens the disk exclusively
+content  reads the content of the disk from its bytes
+writer   writes all but the first MiB, reads it back, and then writes the first MiB
+fill     writes the secrets that the image lacks, before the first MiB is written
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A disk, its content as lsblk tells it, and the reasons against it whatever the image."""
+    """A disk, its content by lsblk, and the reasons against it for every image."""
 
     device: BlockDevice
     holds: str
@@ -60,9 +60,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The facts that a person confirms. `holds` tells the content of the disk, `owner` its node, and `data` that node's
-    data, which no image brings back. `others` are disks with the same node. `signed` names the signer of the image; it
-    is "" for a node that was built here."""
+    """The facts that a person confirms. `holds` describes the content of the disk, `owner` is its node, and `data` is
+    that node's data, which no image restores. `others` are other disks with the node of the new image. `signed` names
+    the signer of the image; it is "" for a node that is built here."""
 
     device: BlockDevice
     holds: str
@@ -73,7 +73,7 @@ class Shown:
 
 
 def list_disks() -> tuple[Listed, ...]:
-    """Disks with a medium. Raises BuildError when they cannot be told."""
+    """The disks with a medium. Raises BuildError when lsblk fails."""
     seen = look()
     real = [disk for disk in seen.disks if disk.size and not disk.sysfs.virtual]
     return tuple(
@@ -84,8 +84,8 @@ def list_disks() -> tuple[Listed, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image for one disk. `image` is opened after all checks of the disk. `secrets` finds those that the image
-    lacks. `log` is the folder that keeps the list of flashed disks. `signed` is as in Shown."""
+    """One image for one disk. `image` is opened after the disk has been checked without opening it. `secrets` resolves
+    the secrets that the image lacks. `log` is the folder with the list of flashed disks. `signed` is as in Shown."""
 
     manifest: Manifest
     image: AbstractContextManager[Source]
@@ -96,7 +96,7 @@ class Job:
 
 @contextmanager
 def image_file(image: Path, manifest: Manifest, progress: Progress) -> Iterator[Source]:
-    """An image of any form, which agrees with its manifest. Raises VerifyMismatchError, DownloadError."""
+    """An image of any form, compared with its manifest. Raises VerifyMismatchError, DownloadError."""
     progress.step("flash", f"compare {image.name} with its manifest")
     with image_source(image, manifest) as source:
         yield source
@@ -111,11 +111,12 @@ def flash(
     confirm: Callable[[Shown], None],
     progress: Progress,
 ) -> Written:
-    """Put the image onto the disk at `path`, unless anything speaks against it. `in_use` is by what they are the files
-    and folders that this run stands on; `confirm` raises FlashRefusedError when the disk is not the one that is meant.
+    """Write the image to the disk at `path`, unless there is a reason against it. `in_use` has the files and folders
+    that this run needs, by a name for messages. `confirm` raises FlashRefusedError if the user does not confirm the
+    disk.
 
-    Raises FlashRefusedError, and then nothing was written; VerifyMismatchError, DownloadError when a compressed image
-    is damaged, BuildError.
+    Raises FlashRefusedError before anything is written; VerifyMismatchError; DownloadError for a damaged compressed
+    image; BuildError.
     """
     manifest = job.manifest
     progress.step("flash", f"look at {path}")
@@ -135,7 +136,7 @@ def flash(
 
 
 def _log(folder: Path, line: Flashed, progress: Progress) -> None:
-    """The disk is good already, whatever becomes of the list."""
+    """Add a line to the list of flashed disks. A failure is only a warning, because the disk itself is good."""
     try:
         flashed.append(folder, line)
     except (OSError, ConfigurationError) as refused:
@@ -143,7 +144,7 @@ def _log(folder: Path, line: Flashed, progress: Progress) -> None:
 
 
 def require_free(path: Path, wanted: Wanted, in_use: Mapping[str, Path]) -> tuple[BlockDevice, Target]:
-    """The disk, if nothing that can be told without opening it speaks against it. Raises FlashRefusedError."""
+    """The disk, checked without opening it. Raises FlashRefusedError if there is a reason against it."""
     seen, target = look(), target_of(path)
     _refuse(guard.refusals(seen, target, wanted, protect(in_use, seen.disks)), path)
     disk = seen.find(target.number)
@@ -152,9 +153,10 @@ def require_free(path: Path, wanted: Wanted, in_use: Mapping[str, Path]) -> tupl
 
 
 def same_disk(shown: Identity, device: Device, path: Path) -> None:
-    """Names go from one disk to another when cables do. What is open stays what it is, so that is compared.
+    """Compare the open device with the disk that was shown. A name can move to another disk when cables are moved, but
+    an open device stays the same.
 
-    Raises FlashRefusedError.
+    Raises FlashRefusedError when they differ.
     """
     row = look().find(device.number)
     try:

@@ -1,11 +1,11 @@
-"""Read a flashed disk back against the manifest of its image.
+"""Compare a flashed disk with the manifest of its image.
 
-In free blocks an image has zeros and a disk has its former content: they count as zeros. Where secrets were given to a
-disk, a few chunks of its root volume are no longer the image's: their metadata has checksums of its own
-(metadata_csum), and the files of the manifest are compared one by one.
+In free blocks an image has zeros, and a disk has its former content; these blocks count as zeros. Secrets that `flash`
+has written change a few chunks of the root volume. Checksums (metadata_csum) protect the metadata in these chunks, and
+the files of the manifest are compared one by one.
 
-All bytes are compared before any tool looks at a file system. Where bytes differ that no secret can have changed, none
-does. A root volume whose bytes are not all the image's is read by the appliance alone.
+All bytes are compared before a tool reads a filesystem. If bytes differ that no secret can have changed, no tool does.
+If chunks of the root volume differ, only the appliance reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from builder.verify import Mismatch, Report, boot_filesystem, contents, contents
 
 
 def examine_disk(disk: Path, manifest: Manifest, progress: Progress) -> Report:
-    """Every difference. Raises FlashRefusedError when it is in use, BuildError when it cannot be read."""
+    """The differences of the disk. Raises FlashRefusedError when it is in use, BuildError when it cannot be read."""
     files, chunks = len(manifest.files), len(manifest.image.chunks)
     with opened(disk.resolve(), writable=False) as device:
         device.forget_cache()
@@ -46,7 +46,7 @@ def examine_disk(disk: Path, manifest: Manifest, progress: Progress) -> Report:
 
 
 def _examine_filled(disk: Path, manifest: Manifest, differing: dict[int, Mismatch], progress: Progress) -> Report:
-    """Go on where only chunks of the root volume differ, and secrets were to be given to it."""
+    """The report for a disk on which only chunks of the root volume differ, if its image lacked secrets."""
     start = manifest.layout.root_start
     with Appliance(disk, progress) as appliance:
         try:
@@ -63,7 +63,7 @@ def _examine_filled(disk: Path, manifest: Manifest, differing: dict[int, Mismatc
 
 
 def _differing(device: Device, manifest: Manifest, progress: Progress) -> Iterator[tuple[int, Mismatch]]:
-    """By its number, each chunk that is not the image's."""
+    """The differing chunks, by number."""
     facts = manifest.image
     extents = extents_of(facts)
     with progress.bar("verify", total=facts.size) as advance:
@@ -77,7 +77,7 @@ def _differing(device: Device, manifest: Manifest, progress: Progress) -> Iterat
 
 
 def _may_be_filled(number: int, manifest: Manifest) -> bool:
-    """Whether a secret may have changed this chunk: it would be in the root volume."""
+    """Whether a secret may have changed this chunk: the image lacked secrets, and the chunk is in the root volume."""
     start, layout = number * manifest.image.chunk_size, manifest.layout
     reaches_root = start + manifest.image.chunk_size > layout.root_start
     return bool(manifest.pending) and reaches_root and start < layout.root_start + layout.root_size
@@ -93,7 +93,7 @@ def _chunk(device: Device, start: int, end: int, extents: Sequence[tuple[int, in
 
 
 def _filled_chunks(debugfs: Callable[[str], str], manifest: Manifest) -> frozenset[int]:
-    """Numbers of the chunks that hold secrets, the folders of their files, or the filesystem's tables."""
+    """Numbers of the chunks with files of secrets, with the folders of these files, or with the filesystem's tables."""
     start = manifest.layout.root_start
     paths = {str(path) for pending in manifest.pending for path in (Path(pending.path), *Path(pending.path).parents)}
     blocks = ext4.blocks_of(debugfs, sorted(paths))
@@ -107,8 +107,8 @@ def _filled_chunks(debugfs: Callable[[str], str], manifest: Manifest) -> frozens
 
 
 def _as_filled(manifest: Manifest) -> Manifest:
-    """The manifest without size and sha256 of each file that a secret has changed: its owner and mode are still
-    known."""
+    """The manifest for a disk with its secrets. A file that a secret changes has no size and no sha256; its owner and
+    mode stay known."""
     changed = {pending.path for pending in manifest.pending}
     files = [
         file.model_copy(update={"sha256": None, "size": None}) if file.path in changed else file

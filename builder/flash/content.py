@@ -1,5 +1,5 @@
-"""The content of a disk, by its own bytes. lsblk has it from udev, which may not run, may not have looked again, or may
-not know what it saw: then a full disk would look blank."""
+"""Read the content of a disk from its own bytes. lsblk takes it from udev. udev may be absent, out of date, or unable
+to recognise the content, and a full disk would then look blank."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from builder.model.disks import RECORD, Content, Record, printable
 
 NODE = "/etc/pimu/node.conf"
 GUEST_DISK = "/var/lib/pimu/guest/disk.qcow2"
-"""It comes to be at the first boot: a disk without it has never run a guest."""
+"""The first boot makes this file. A disk without it has never run a guest."""
 SERVER_DATA = ("/var/lib/rancher/k3s/server/db", "/var/lib/rancher/k3s/storage")
-"""The cluster's database, of SQLite or of etcd, and the volumes of pods that k3s' local-path provisioner makes (k3s's
-documentation, "Cluster Datastore" and "Volumes and Storage"). Both come to be when k3s runs: no image has them."""
+"""The cluster's database (SQLite or etcd), and the volumes of pods from k3s's local-path provisioner (k3s's
+documentation, "Cluster Datastore" and "Volumes and Storage"). k3s makes both when it runs; no image has them."""
 _SAMPLES, _SAMPLE = 256, 4096
 
 
 def content_of(device: Device, boot_start: int) -> Content:
-    """`boot_start` is where the boot volume of a disk of ours is, in bytes: one
-    whose flashing was interrupted has no table that says so.
+    """The content of the disk. `boot_start` is the offset in bytes of the image's boot volume: after an interrupted
+    flash the disk has no partition table, and its record is searched for there.
 
     Raises BuildError when it cannot be read.
     """
@@ -42,7 +42,7 @@ def content_of(device: Device, boot_start: int) -> Content:
     except BuildError:
         partitions = ()
     starts = {partition.number: partition.start for partition in partitions}
-    # A disk whose boot volume alone is left of us has become somebody else's.
+    # If the disk has partitions, but not our root volume, it now belongs to somebody else.
     ours = not starts or (2 in starts and _occupied(path, starts[2], NODE) is not None)
     return Content(
         signatures=signatures,
@@ -62,7 +62,7 @@ def _signatures(path: Path) -> tuple[str, ...]:
 
 
 def _inside(path: Path, device: Device) -> Iterator[str]:
-    """Types of the filesystems in its partitions, with any kind of table: the kernel need not know of them."""
+    """Types of the filesystems in the partitions, for any kind of partition table. The kernel need not know them."""
     for start, size in _windows(path):
         words = ["--match-tag", "TYPE", "--output", "value", "--offset", str(start), "--size", str(size)]
         found = run(["blkid", "--probe", *words, path], check=False, timeout=limits.DISK_PROBE_SECONDS)
@@ -70,7 +70,7 @@ def _inside(path: Path, device: Device) -> Iterator[str]:
 
 
 def _windows(path: Path) -> Iterator[tuple[int, int]]:
-    """Start and size of partitions in bytes, as sfdisk(8) tells them."""
+    """Start and size in bytes of the partitions, by sfdisk(8)."""
     said = run(["sfdisk", "--json", path], check=False, timeout=limits.DISK_PROBE_SECONDS)
     table = json.loads(said.text, strict=False)["partitiontable"] if said.returncode == 0 else {}
     sector = table.get("sectorsize", 512)
@@ -79,13 +79,14 @@ def _windows(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _is_btrfs_of_several(device: Device, start: int) -> bool:
-    """btrfs(5), superblock: magic, and how many devices there are."""
+    """Whether there is a btrfs with more than one device: the magic and the number of devices in its superblock
+    (btrfs(5))."""
     block = device.read(start + 65536, 4096)
     return block[64:72] == b"_BHRfS_M" and int.from_bytes(block[136:144], "little") > 1
 
 
 def _is_blank(device: Device) -> bool:
-    """Both ends and samples from between are all zeros, or all ones, as erased flash reads."""
+    """Whether both ends of the disk and samples between them are all zeros or all ones (erased flash may read so)."""
     return not any(piece.strip(piece[:1]) or piece[:1] not in (b"\0", b"\xff") for piece in _samples(device))
 
 
@@ -99,7 +100,8 @@ def _samples(device: Device) -> Iterator[bytes]:
 
 
 def _record(path: Path, start: int) -> Record | None:
-    """A stranger's FAT may be broken on purpose: the file is bounded, and so is the time."""
+    """The record on the boot volume at `start`, or None. Size and time are limited, because a FAT may be broken on
+    purpose."""
     with tempfile.TemporaryFile() as file:
         bounded = ["prlimit", f"--fsize={limits.RECORD}", "mtype", "-i", f"{path}@@{start}", f"::/{RECORD}"]
         try:
@@ -111,7 +113,7 @@ def _record(path: Path, start: int) -> Record | None:
 
 
 def _occupied(path: Path, start: int, file: str) -> int | None:
-    """Bytes on the disk of a file of the ext4 volume at `start`; None when it is not there."""
+    """Allocated bytes of a file or folder on the ext4 volume at `start`; None when it does not exist."""
     try:
         said = run(
             ["debugfs", "-R", f"stat {file}", f"{path}?offset={start}"], check=False, timeout=limits.DISK_PROBE_SECONDS

@@ -1,6 +1,6 @@
-"""A block device that nobody else has: opened exclusively or not at all.
+"""A block device, opened exclusively.
 
-Numbers of ioctl(2) are those of linux/fs.h, the same on all architectures that have 64-bit `size_t`.
+The numbers of ioctl(2) are from linux/fs.h. They are the same on all architectures with a 64-bit `size_t`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _REFUSED = {
 
 
 class Device:
-    """Implements `writer.Target`. `direct`: reads and writes pass by the page cache."""
+    """An open device; it implements `writer.Target`. `direct`: reads and writes bypass the page cache."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._zeros = mmap.mmap(-1, _AT_ONCE)  # page-aligned, as direct I/O wants it
+        self._zeros = mmap.mmap(-1, _AT_ONCE)  # page-aligned for direct I/O
         self._unflushed = 0
         self.direct = False
 
     @property
     def path(self) -> Path:
-        """A path of the open device itself, for the programs that we start: names of /dev may go to another disk, and
-        this one cannot (proc_pid_fd(5))."""
+        """A path of the open device itself, for the programs that we start. A name in /dev can move to another disk;
+        this path cannot (proc_pid_fd(5))."""
         return Path(f"/proc/{os.getpid()}/fd/{self._descriptor}")
 
     @property
@@ -60,7 +60,7 @@ class Device:
 
     @property
     def diskseq(self) -> int | None:
-        """None before Linux 5.15."""
+        """The kernel's sequence number of the disk; None before Linux 5.15."""
         try:
             return int.from_bytes(self._ask(_BLKGETDISKSEQ), "little")
         except OSError as unknown:
@@ -69,21 +69,23 @@ class Device:
             raise
 
     def lock(self, where: str) -> None:
-        """systemd.io/BLOCK_DEVICE_LOCKING: keeps udev from probing while it changes. Raises FlashRefusedError."""
+        """Lock the device, so that udev does not probe it while it changes (systemd.io/BLOCK_DEVICE_LOCKING). Raises
+        FlashRefusedError."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FlashRefusedError("is in use: another program has locked it", where=where) from None
 
     def pass_the_cache(self) -> None:
-        """Direct I/O, where the device has it. Where it has not, `read` drops the cache first."""
+        """Switch to direct I/O, if the device supports it. Otherwise each read drops the cache first."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
             self.direct = True
 
     def write(self, offset: int, data: memoryview) -> int:
-        """In the page cache not more gathers than an interrupt could wait for."""
+        """Write, and return the number of written bytes. Without direct I/O it also flushes regularly, so that an
+        interrupt never waits for long."""
         written = os.pwritev(self._descriptor, [data], offset)
         if not self.direct:
             self._unflushed += written
@@ -103,7 +105,7 @@ class Device:
         return os.preadv(self._descriptor, [buffer], offset)
 
     def zero(self, offset: int, length: int) -> None:
-        """By the device itself where it can: unlike a discard, this reads back as zeros."""
+        """Write zeros. The device does it itself, if it can. Unlike after a discard, the range reads back as zeros."""
         try:
             fcntl.ioctl(self._descriptor, _BLKZEROOUT, struct.pack("QQ", offset, length))
         except OSError:
@@ -123,7 +125,8 @@ class Device:
             fcntl.ioctl(self._descriptor, _BLKFLSBUF)
 
     def reread_table(self) -> bool:
-        """Whether the kernel knows the new partitions. It does not while udev looks at an old one, for a moment."""
+        """Make the kernel read the partition table, and return whether it did. It refuses while udev has an old
+        partition open, so this tries for some time."""
         for _ in range(_REREAD_TRIES):
             try:
                 fcntl.ioctl(self._descriptor, _BLKRRPART)
@@ -141,7 +144,8 @@ class Device:
 
 @contextmanager
 def opened(path: Path, *, writable: bool = True) -> Iterator[Device]:
-    """O_EXCL without a way around it: the kernel refuses a device that is mounted or held, in whatever namespace.
+    """Open a device with O_EXCL. The kernel refuses a device that is mounted or held, in any namespace, and there is no
+    option to override it.
 
     Raises FlashRefusedError.
     """

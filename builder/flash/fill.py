@@ -1,6 +1,6 @@
-"""Give a disk the secrets that its image lacks, after the image has been read back and before the disk can boot.
+"""Write the secrets that an image lacks to its disk, after the image has been read back and before the disk can boot.
 
-The filesystems are edited unmounted, as everywhere, and looked at once more from the medium.
+The filesystems are edited unmounted, and read again from the medium.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ def pending_secrets(manifest: Manifest) -> list[SecretRef]:
 
 
 def fill(disk: Path, manifest: Manifest, secrets: Resolve, *, work: Path, forget_cache: Callable[[], None]) -> None:
-    """`disk` holds the image; it need not have a partition table. `work` is an empty folder, for secrets.
+    """Write the pending secrets. `disk` holds the image; it need not have a partition table. `work` is an empty folder
+    for secrets.
 
-    Raises VerifyMismatchError when the medium does not show them then, BuildError.
+    Raises VerifyMismatchError when the medium does not have them afterwards, and BuildError.
     """
     root = Ext4(disk, manifest.layout.root_start, work)
     epoch = ext4.made_at(disk, root.start)
@@ -45,7 +46,7 @@ def fill(disk: Path, manifest: Manifest, secrets: Resolve, *, work: Path, forget
 
 
 def _filled_seed(seed: Entry, files: Iterable[PendingSeed], secrets: Resolve, epoch: int, work: Path) -> WriteFile:
-    """The guest's seed with these files, in the place of the one without."""
+    """The edit that replaces the guest's seed by one with these files."""
     image = work / "seed.img"
     image.write_bytes(seed.read())
     first = None
@@ -69,7 +70,7 @@ def _filled_seed(seed: Entry, files: Iterable[PendingSeed], secrets: Resolve, ep
 
 
 def _require_held(root: Ext4, edits: Iterable[Edit], secrets: Resolve) -> None:
-    """Raise VerifyMismatchError unless each edit, made once more, changes nothing."""
+    """Raises VerifyMismatchError unless each edit, applied again, changes nothing."""
     for edit in edits:
         found = root.look([edit.path]).get(edit.path)
         tree = Tree(0)

@@ -1,4 +1,4 @@
-"""output/flashed.jsonl: a line for each flash, so that two disks of one node are noticed. It holds no secret."""
+"""output/flashed.jsonl: a line for each flash, by which `flash` notices two disks of one node. It holds no secret."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Flashed(BaseModel):
-    """`date` is UTC, in the form of RFC 3339; `image` the manifest's digest; `serial` what tells the disk from others
-    (its serial number, WWN, or size); `size` in bytes."""
+    """A flash. `date` is UTC in the form of RFC 3339. `image` is the digest of the image in the manifest. `serial`
+    identifies the disk: its serial number, WWN, or size. `size` is in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,14 +47,15 @@ def entry(manifest: Manifest, disk: Identity) -> Flashed:
 
 
 def others(folder: Path, manifest: Manifest, disk: Identity) -> list[Flashed]:
-    """The last flash of this node onto each other disk. Raises ConfigurationError when the file is none of ours."""
+    """The last flash of this node onto each other disk. Raises ConfigurationError when the list is not a regular
+    file."""
     wanted = (manifest.cluster, manifest.node)
     last = {one.serial: one for one in _entries(folder) if (one.cluster, one.node) == wanted}
     return [one for serial, one in last.items() if serial != disk.password]
 
 
 def append(folder: Path, flashed: Flashed) -> None:
-    """Add a line. Raises ConfigurationError when the file is none of ours, OSError when it cannot be written."""
+    """Add a line. Raises ConfigurationError when the list is not a regular file, OSError when it cannot be written."""
     descriptor = _opened(folder / NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -63,7 +64,7 @@ def append(folder: Path, flashed: Flashed) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Flashed]:
-    """A line that is none of ours is passed over: a power cut may have left half of one."""
+    """The entries of the list. A line that cannot be parsed is skipped: a power cut may have left half a line."""
     try:
         descriptor = _opened(folder / NAME, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""May this disk be overwritten? Pure: from the survey to the reasons against it. No reason, no objection.
+"""Decide whether a disk may be overwritten: pure functions from the survey to reasons against it. A disk without a
+reason may be overwritten.
 
-Whoever adds a rule adds a disk to tests/disks/.
+For a new rule, add a disk to tests/disks/.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from builder.model.disks import BlockDevice, Content, Identity, Kind, Protected,
 from builder.model.manifest import Manifest
 
 DEFAULT_MAX_SIZE = 1_100 * 1000**3
-"""SSDs for a Pi are sold up to 1 TB (1,024 GB at most); disks for backups begin with the next size."""
+"""Bytes. SSDs for a Pi have up to 1 TB (1,024 GB at most). The next larger size is common for backup disks."""
 
 BTRFS_OF_SEVERAL = "btrfs_member"
-"""A word of our own: to libblkid all btrfs are alike."""
+"""Our own word. libblkid does not tell a btrfs on several disks from one on a single disk."""
 MEMBERS = {
     "LVM2_member": "an LVM volume group",
     "LVM1_member": "an LVM volume group",
@@ -34,7 +35,7 @@ MEMBERS = {
     "MD_member": "a RAID",
     BTRFS_OF_SEVERAL: "a btrfs on several disks",
 }
-"""Filesystem types of libblkid whose disk is a part of something larger: to overwrite one damages the whole."""
+"""Filesystem types of libblkid for a disk that is a part of something larger. Overwriting it damages the whole."""
 
 _SERVER_DATA = {"db": "database of the k3s cluster", "storage": "volumes of pods"}
 _SECTOR = 512
@@ -46,10 +47,9 @@ _OUR_TABLE = "dos"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The image that is to be written: its size in bytes (0 when no image is meant), its node, and the options that
-    allow more.
+    """The image to be written: its size in bytes (0 without an image), its node, and the options that allow more.
 
-    `expect_serial` is the serial number that a script knows; None when a person will be asked.
+    `expect_serial` is the serial number that a script gives; it is None if a person will be asked.
     """
 
     size: int = 0
@@ -60,12 +60,12 @@ class Wanted:
     expect_serial: str | None = None
 
     def of(self, manifest: Manifest) -> Wanted:
-        """The same for this image."""
+        """The same options for the image of this manifest."""
         return replace(self, size=manifest.image.size, node=manifest.node, cluster=manifest.cluster)
 
 
 def refusals(survey: Survey, target: Target, wanted: Wanted, protected: Sequence[Protected] = ()) -> list[Reason]:
-    """Reasons against the target, before it is opened. None but the size can be overridden."""
+    """Reasons against the target, before it is opened. Options can override only the limit of its size."""
     if target.state == "absent":
         return [Reason("absent", "does not exist: `pimu-build list-disks` shows what there is")]
     if target.state == "other":
@@ -83,9 +83,10 @@ def refusals(survey: Survey, target: Target, wanted: Wanted, protected: Sequence
 
 
 def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> list[Reason]:
-    """Reasons against overwriting the content of the disk, by its own bytes; none with `overwrite_existing`.
+    """Reasons against overwriting the content of the disk, as read from its bytes. With `overwrite_existing` there are
+    none.
 
-    Of a guest's or a server's data a person is asked; a script has nobody to ask.
+    A person is asked before the data of a guest or a server are lost. For a script these data are a reason.
     """
     if wanted.overwrite_existing:
         return []
@@ -105,7 +106,7 @@ def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> l
 
 
 def node_data(content: Content) -> Iterator[str]:
-    """Data of a node that no image brings back, each for a sentence after "the node's"."""
+    """Data of a node that no image restores, each to follow "the node's" in a sentence."""
     if content.guest_bytes is not None:
         yield f"guest with all its data ({content.guest_bytes} bytes)"
     for folder in content.server_data:
@@ -113,13 +114,13 @@ def node_data(content: Content) -> Iterator[str]:
 
 
 def member_refusals(content: Content) -> list[Reason]:
-    """The same rule as for lsblk's answer, for facts that only the disk's bytes tell. Nothing overrides it."""
+    """Reasons against a disk that is a part of something larger, as read from its bytes. No option overrides them."""
     found = [*((name, "it") for name in content.signatures), *((name, "a partition of it") for name in content.inside)]
     return [_member(name, on_it) for name, on_it in dict.fromkeys(found) if name in MEMBERS]
 
 
 def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa: B008  (frozen)
-    """The content of a disk, for a sentence; "" when it is blank."""
+    """A description of a disk's content, to follow "holds" in a sentence; "" for a blank disk."""
     below = [node for node in device.tree() if node is not device]
     found = []
     if device.table or below:
@@ -136,7 +137,7 @@ def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa:
 
 
 def changed(shown: Identity, now: Identity) -> list[str]:
-    """The differences between the open disk and the one that was shown; empty when it is that one."""
+    """The differences between the disk that was shown and the open one; empty if they are the same."""
     names = {"number": "device number", "diskseq": "sequence number", "by_id": "names in /dev/disk/by-id"}
     return [
         f"its {names.get(field, field)} was {getattr(shown, field)}, and is {getattr(now, field)}"
@@ -166,7 +167,8 @@ def _no_disk(survey: Survey, device: BlockDevice) -> Iterator[Reason]:
 
 
 def _in_use(survey: Survey, device: BlockDevice) -> Iterator[Reason]:
-    """By device number: a name may be a link, and a prefix of another name."""
+    """Reasons from the current use of the disk. Devices are compared by number: a name may be a link, or a prefix of
+    another name."""
     seen = set()
     for node in device.tree():
         if node.number in seen:
@@ -243,8 +245,8 @@ def _unfit(survey: Survey, device: BlockDevice, wanted: Wanted) -> Iterator[Reas
 
 
 def _twins(device: BlockDevice, other: BlockDevice) -> bool:
-    """Cheap USB bridges all have one serial number. So do the boot partitions of an eMMC, which are read-only, and the
-    other slots of a card reader, which are empty."""
+    """Whether another usable disk has the same serial number, as with cheap USB bridges. The boot partitions of an eMMC
+    (read-only) and the other slots of a card reader (empty) also share it, but are not usable."""
     same = device.serial and (device.serial, device.wwn) == (other.serial, other.wwn)
     return bool(same) and other.number != device.number and other.type == "disk" and _usable(other)
 

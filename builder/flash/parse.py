@@ -1,5 +1,5 @@
-"""Texts of the kernel and of util-linux as values. Pure: a text that is not understood is an error, never an empty
-list."""
+"""Parse texts of the kernel and of util-linux. Pure. A text that is not understood raises an error, and never gives an
+empty list."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TRUTH = {True: True, False: False, "1": True, "0": False, "true": True, "false"
 
 
 def lsblk(text: str, sysfs: Callable[[str], Sysfs]) -> tuple[BlockDevice, ...]:
-    """The trees of `lsblk --json --bytes --paths --tree`; `sysfs` gives the device of a number.
+    """The trees of `lsblk --json --bytes --paths --tree`. `sysfs` returns the Sysfs of a device number.
 
-    util-linux has written numbers and booleans as such and as strings, and `mountpoint` before `mountpoints`.
-    Raises BuildError for anything else.
+    Versions of util-linux write numbers and booleans as such or as strings, and older ones `mountpoint` instead of
+    `mountpoints`. Raises BuildError for anything else.
     """
     try:
         rows = json.loads(text, strict=False)["blockdevices"]
@@ -69,7 +69,7 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MountLine:
-    """A line of /proc/PID/mountinfo; `number` is of no block device for btrfs, zfs, overlay and the like."""
+    """A line of /proc/PID/mountinfo. For btrfs, zfs, overlay and others, no block device has `number`."""
 
     id: int
     number: str
@@ -79,7 +79,7 @@ class MountLine:
 
 
 def mountinfo(text: str) -> Iterator[MountLine]:
-    """Raises BuildError for a line that is not as proc_pid_mountinfo(5) has it."""
+    """The lines of mountinfo. Raises BuildError for a line that does not follow proc_pid_mountinfo(5)."""
     for line in text.splitlines():
         before, separator, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ")
@@ -89,10 +89,10 @@ def mountinfo(text: str) -> Iterator[MountLine]:
 
 
 def swaps(text: str) -> tuple[str, ...]:
-    """Paths of /proc/swaps: devices, and files among them."""
+    """The paths in /proc/swaps: devices and files."""
     return tuple(unescape(line.split()[0]) for line in text.splitlines()[1:] if line.strip())
 
 
 def unescape(text: str) -> str:
-    r"""The kernel writes blanks and the like as \040."""
+    r"""The text without the kernel's octal escapes, such as \040 for a blank."""
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)

@@ -1,6 +1,6 @@
-"""Find the signer of a set. The chain is: signature, SHA256SUMS, and in that the image and its manifest.
+"""Find the signer of a published set. The signature covers SHA256SUMS, and SHA256SUMS lists the image and its manifest.
 
-Each link is checked by the bytes that are used afterwards. docs/artifacts.md has the same steps, by hand.
+Each check uses the same bytes that are used afterwards. docs/artifacts.md has the same steps by hand.
 """
 
 from __future__ import annotations
@@ -22,38 +22,39 @@ from builder.host.files import entries_inside, read_regular, write_new
 from builder.host.run import run, which
 
 SIGNERS = Path("profiles/signers")
-"""The project's folder of public keys, of minisign or OpenPGP, whose sets it believes."""
+"""The project's folder with the public keys (minisign or OpenPGP) of trusted signers."""
 _SUMS = "SHA256SUMS"
 _MINISIGN, _OPENPGP = ".minisig", ".asc"
 _COMMENT = b"untrusted comment:"
 _KEY_ID = slice(2, 10)
-"""The id in the first line of base64, decoded, of a key and of a signature (jedisct1.github.io/minisign)."""
+"""The place of the id in the decoded first base64 line of a key or a signature (jedisct1.github.io/minisign)."""
 _HINT = "fetch the whole set again from who signed it"
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A public key: `content` is its file's, `name` says which one it is."""
+    """A public key. `content` is the content of its file, `name` the path."""
 
     name: str
     content: bytes
 
     @property
     def form(self) -> str:
-        """The ending of the signatures that this key can have made."""
+        """The file name's ending of this key's signatures."""
         return _MINISIGN if self.content.startswith(_COMMENT) else _OPENPGP
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """`by` is the signer's name, or empty; `text` goes on after "signed"."""
+    """The signer of a set. `by` is its name, or "" for an unknown one. `text` continues a sentence after "signed"."""
 
     by: str
     text: str
 
 
 def signers_of(project: Path, file: Path | None) -> list[Signer]:
-    """The key in `file` alone, or all that the project names. Raises ConfigurationError when one cannot be read."""
+    """The key in `file`, or without `file` all keys in the project. Raises ConfigurationError when a file cannot be
+    read."""
     folder = project / SIGNERS
     if file is None and folder.is_dir():
         names = sorted(entry.name for entry in entries_inside(project, str(SIGNERS)))
@@ -64,10 +65,10 @@ def signers_of(project: Path, file: Path | None) -> list[Signer]:
 
 
 def signed_by(image: Path, manifest: bytes, signers: Sequence[Signer]) -> Signed:
-    """Look for a signer of the set in which the image and this manifest are.
+    """The signer of the set with the image and this manifest.
 
-    Raises FlashRefusedError when a signature of theirs is bad, or is not over these files; MissingToolError;
-    ConfigurationError when a file of the set cannot be read.
+    Raises FlashRefusedError when a signature of one of `signers` is bad or does not cover these files,
+    MissingToolError, and ConfigurationError when a file of the set cannot be read.
     """
     sums = image.with_name(_SUMS)
     if not sums.exists():
@@ -92,7 +93,7 @@ def signed_by(image: Path, manifest: bytes, signers: Sequence[Signer]) -> Signed
 
 
 def require_signed(image: Path, signed: Signed) -> None:
-    """Raises FlashRefusedError when nobody who is known has signed the image."""
+    """Raises FlashRefusedError when no known signer has signed the image."""
     if not signed.by:
         raise FlashRefusedError(
             f"is signed {signed.text}; nothing was written",
@@ -102,9 +103,9 @@ def require_signed(image: Path, signed: Signed) -> None:
 
 
 def _against(signer: Signer, sums: bytes, signature: bytes, where: str) -> str:
-    """The reason why a signature is none by this signer that counts, "" when it is one.
+    """The reason why this signer has not made the signature, or why it does not count; "" for a good signature.
 
-    Raises FlashRefusedError when the signer has signed something else.
+    Raises FlashRefusedError when the signer has signed other content.
     """
     program = "gpg" if signer.form == _OPENPGP else "minisign"
     if which(program) is None:
@@ -121,12 +122,13 @@ def _against(signer: Signer, sums: bytes, signature: bytes, where: str) -> str:
         good = run(["minisign", "-V", "-q", "-p", key, "-m", listed, "-x", detached], check=False).returncode == 0
     if not good and _key_id(signature) == _key_id(signer.content):
         raise _bad(signer, where)
-    # minisign shows an id as one number, of little-endian bytes.
+    # minisign shows an id as one number; its bytes are little-endian.
     return "" if good else f"it is signed by {int.from_bytes(_key_id(signature), 'little'):016X}"
 
 
 def _fingerprint(signer: Signer) -> str:
-    """The fingerprint of the only primary key in a file (doc/DETAILS of GnuPG: `pub`, and `fpr` after it)."""
+    """The fingerprint of the only primary key in a file (GnuPG, doc/DETAILS: `fpr` after `pub`). Raises
+    ConfigurationError unless there is exactly one key."""
     with tempfile.TemporaryDirectory(prefix="pimu-gpg-") as home:
         words = ("--homedir", home, "--batch", "--with-colons", "--show-keys")
         said = run(["gpg", *words], input=signer.content, check=False)
@@ -169,7 +171,7 @@ def _require_listed(sums: bytes, image: Path, manifest: bytes, by: str) -> None:
 
 
 def _lines(sums: bytes) -> Iterator[tuple[str, str]]:
-    """sha256sum(1): digest, a blank, a blank or an asterisk, name."""
+    """Digest and name of each line of sha256sum(1): digest, a blank, a blank or an asterisk, name."""
     for line in sums.decode(errors="replace").splitlines():
         if match := re.fullmatch(r"([0-9a-f]{64}) [ *](.+)", line):
             yield match[1], match[2]

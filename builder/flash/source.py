@@ -1,4 +1,4 @@
-"""The source of a flash: an image, raw or compressed, and the ranges of it that matter."""
+"""The source of a flash: an image, raw or compressed, and the ranges that must be written."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _AGAIN = "build the image again"
 
 
 class Source(Protocol):
-    """`size` in bytes. `extents` are written; `zeros` must read as zeros; the bytes in neither may keep their content.
-    Both are in order, apart from each other, and begin and end at multiples of 4096 or at the image's end.
+    """An image to write. `size` is in bytes. `extents` are written. `zeros` must read as zeros. All other bytes may
+    keep their old content. Both lists are sorted and do not overlap; their numbers are multiples of 4096 or the image's
+    end.
 
-    So many `readers` may read at once. One reader alone asks for chunks in their order.
+    `readers` is the number of threads that may read in parallel. If it is 1, chunks are read in order.
     """
 
     @property
@@ -41,16 +42,17 @@ class Source(Protocol):
     def readers(self) -> int: ...
 
     def read(self, parts: Sequence[Extent], buffer: memoryview) -> list[bytes]:
-        """Put parts of one chunk of 4 MiB where they are in it; the sha256 (raw, 32 bytes) of each part.
+        """Read `parts`, which are in one chunk of 4 MiB, into the same places of `buffer`. Returns the sha256 (raw, 32
+        bytes) of each part.
 
-        Raises BuildError, VerifyMismatchError, DownloadError: the image cannot be read, or does not agree with its
+        Raises BuildError, VerifyMismatchError or DownloadError when the image cannot be read, or differs from its
         manifest.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image whose chunks are known by `digests`. `fill` puts these parts, at least, of one chunk into a buffer."""
+    """An image. `digests` are those of its chunks. `fill` reads at least the given parts of one chunk into a buffer."""
 
     size: int
     extents: Sequence[Extent]
@@ -72,10 +74,10 @@ class Image:
 
 @contextmanager
 def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
-    """The image as its manifest says. Of a raw one this is found out before any disk is touched; of a compressed one
-    that is so of its size and its end, and of each chunk when it is read: it is in no file meanwhile.
+    """An image, compared with its manifest. A raw image is compared in full before a disk is touched. For a compressed
+    one, the size and the end are checked before, and each chunk is compared when it is read: there is no unpacked file.
 
-    Raises VerifyMismatchError, DownloadError when a compressed image is damaged.
+    Raises VerifyMismatchError, and DownloadError when a compressed image is damaged.
     """
     facts, extents = manifest.image, extents_of(manifest.image)
     if image_digest(facts.chunks) != facts.digest:
@@ -89,7 +91,7 @@ def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
             yield Image(facts.size, extents, zeros, packed.readers, facts.chunks, _proven(packed, facts.chunks, image))
         return
     with image.open("rb", buffering=0) as file:
-        opened = Path(f"/proc/self/fd/{file.fileno()}")  # not a file that a build may put in its place meanwhile
+        opened = Path(f"/proc/self/fd/{file.fileno()}")  # a build may replace the file meanwhile
         if not chunks.is_image(opened, facts):
             raise VerifyMismatchError("does not agree with its manifest", where=str(image), hint=_AGAIN)
         yield Image(facts.size, extents, zeros, 1, facts.chunks, from_file(file.fileno()))
@@ -125,14 +127,13 @@ def _proven(packed: Chunks, digests: Sequence[str], image: Path) -> Callable[[Se
 
 
 def extents_of(facts: ImageFacts) -> tuple[Extent, ...]:
-    """Ranges of bytes of an image that must be on the disk: those that its filesystems have allocated, and the first
-    MiB."""
+    """Ranges of bytes of an image that must be written: the allocated blocks of its filesystems, and the first MiB."""
     return merged([(0, TABLES), *facts.allocated], facts.size)
 
 
 def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent, ...]:
-    """Ranges of bytes of the rest that are to be zeroed: those in no partition. The free blocks of a filesystem can
-    keep their old content."""
+    """Ranges of bytes to be zeroed: everything outside of `extents` and of the partitions. Free blocks of a filesystem
+    may keep their old content."""
     layout, size = manifest.layout, manifest.image.size
     volumes = [
         (layout.boot_start, layout.boot_start + layout.boot_size),
@@ -142,6 +143,6 @@ def zeros_between(extents: Sequence[Extent], manifest: Manifest) -> tuple[Extent
 
 
 def gaps(extents: Sequence[Extent], size: int) -> tuple[Extent, ...]:
-    """The ranges between these and after them, to `size`."""
+    """The ranges between `extents` and after them, up to `size`."""
     edges = [0, *(edge for extent in extents for edge in extent), size]
     return tuple((start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end)

@@ -1,4 +1,4 @@
-"""A node's image that was never a file: its golden image, and the blocks of its stamp in their places."""
+"""A node's image without a file: its golden image, with the blocks of its stamp in their places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from builder.model.manifest import CHUNK_SIZE, Extent, Manifest
 
 @contextmanager
 def stamped_image(golden: Path, delta: Delta, manifest: Manifest) -> Iterator[Image]:
-    """`golden` has been compared with its digests."""
+    """The image of `golden` and `delta`. The caller has compared `golden` with its digests."""
     offsets = sorted(delta)
     with golden.open("rb", buffering=0) as file:
         fill_golden = from_file(file.fileno())

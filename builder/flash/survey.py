@@ -1,5 +1,5 @@
-"""The door to the kernel's block devices. It looks at everything: a disk that is safe to overwrite is one
-that nothing else stands on."""
+"""Read the block devices and their use from the kernel. A disk is safe to overwrite only if nothing uses it, so all
+uses are read."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _BY_NUMBER = Path("/sys/dev/block")
 _BY_ID = Path("/dev/disk/by-id")
 _BTRFS = Path("/sys/fs/btrfs")
 _A_LOOK = 0.5  # seconds
-# A disk that another mount namespace has mounted is in use too; init's is the one of the desktop.
+# A disk that is mounted in another mount namespace is in use too. The desktop's mounts are in that of init.
 _MOUNTS = (Path("/proc/self/mountinfo"), Path("/proc/1/mountinfo"))
 
 
 def look() -> Survey:
-    """One call of lsblk, and the facts that it does not tell. Raises BuildError when any of it cannot be had."""
+    """All block devices, by one call of lsblk, with the facts that lsblk lacks. Raises BuildError when a part cannot be
+    read."""
     aliases = _aliases()
     said = run(
         ["lsblk", "--json", "--bytes", "--paths", "--tree", "--output", parse.COLUMNS],
@@ -42,7 +43,8 @@ def look() -> Survey:
 
 
 def target_of(path: Path) -> Target:
-    """Follows a link (by-id) to its end, once: the device that is opened later is the one that was looked at."""
+    """The device at `path`. A link (by-id) is resolved only once, so that the checked device is also the one that is
+    opened."""
     real = Path(os.path.realpath(path))
     try:
         status = real.stat()
@@ -54,7 +56,7 @@ def target_of(path: Path) -> Target:
 
 
 def protect(things: Mapping[str, Path], disks: Sequence[BlockDevice]) -> tuple[Protected, ...]:
-    """The devices that hold these files and folders; one that does not exist has no row."""
+    """The devices that hold these files and folders. One that does not exist is left out."""
     mounts = {line.id: line for line in parse.mountinfo(_MOUNTS[0].read_text(errors="surrogateescape"))}
     return tuple(
         Protected(what, printable(os.path.realpath(path)), _devices(mounts[_mount_id(path)], disks))
@@ -73,7 +75,7 @@ def _sysfs(device: str, aliases: Mapping[str, Sequence[str]]) -> Sysfs:
     diskseq = _attribute(folder / "diskseq")
     return Sysfs(
         holders=_holders(folder / "holders"),
-        # NVMe with several paths is under virtual/, too, but not under virtual/block/.
+        # A multipath NVMe is in virtual/ too, but not in virtual/block/.
         virtual=str(folder.resolve()).startswith("/sys/devices/virtual/block/"),
         backing_file=printable(_attribute(folder / "loop/backing_file").rstrip("\n")),
         diskseq=int(diskseq) if diskseq else None,
@@ -89,7 +91,8 @@ def _holders(folder: Path) -> tuple[str, ...]:
 
 
 def _attribute(path: Path) -> str:
-    """Empty for a property that a device lacks, or has no longer: another disk may go while this one is looked for."""
+    """The content of a file in /sys; "" when the device lacks it or has gone: a disk may be unplugged during the
+    survey."""
     try:
         return path.read_text(errors="replace")
     except OSError as gone:
@@ -118,8 +121,9 @@ def _mounts(disks: Sequence[BlockDevice]) -> Iterator[Mount]:
 
 
 def _writers() -> dict[str, tuple[str, ...]]:
-    """A virtual machine, or a dd that somebody else has begun: neither asks the kernel for a disk of its own. Of other
-    users' processes root alone is told. Who only looks at it (losetup, udev) does not have it open for long."""
+    """Programs that have a disk open for writing, by device number. A virtual machine or a dd opens a disk without
+    claiming it. Only root sees the processes of other users. Two looks are compared, because losetup and udev open a
+    disk for a moment only."""
     found = open_for_writing()
     if not found:
         return {}
@@ -130,13 +134,13 @@ def _writers() -> dict[str, tuple[str, ...]]:
 
 
 def open_for_writing(processes: Path = Path("/proc")) -> dict[str, set[str]]:
-    """Programs by the block device that they have open."""
+    """Names of programs by the block device that they have open for writing. `processes` is /proc."""
     found: dict[str, set[str]] = {}
     for folder in processes.iterdir():
         if not folder.name.isdecimal():
             continue
         for descriptor in _entries(folder / "fd"):
-            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+            with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
                 if not str(descriptor.readlink()).startswith("/dev/"):
                     continue
                 status = descriptor.stat()
@@ -147,7 +151,7 @@ def open_for_writing(processes: Path = Path("/proc")) -> dict[str, set[str]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """None when its process ends meanwhile, or is not ours to look at."""
+    """The folder's entries; an empty list if the process has ended or belongs to another user."""
     try:
         return list(folder.iterdir())
     except OSError:
@@ -160,7 +164,8 @@ def _writes(fdinfo: Path) -> bool:
 
 
 def _devices(line: parse.MountLine, disks: Sequence[BlockDevice]) -> tuple[str, ...]:
-    """btrfs shows a number that is no device's, and a pool of zfs only its name."""
+    """The numbers of a mount's block devices. For btrfs the line has a number that no device has, and for zfs only the
+    name of the pool."""
     if line.filesystem == "btrfs":
         return _btrfs_members(line.source)
     if line.filesystem == "zfs":
@@ -173,7 +178,7 @@ def _devices(line: parse.MountLine, disks: Sequence[BlockDevice]) -> tuple[str, 
 
 
 def _btrfs_members(source: str) -> tuple[str, ...]:
-    """Numbers of the devices of the mounted btrfs that `source` belongs to; of all btrfs when it is in none of them."""
+    """Numbers of all devices of the mounted btrfs with the device `source`. If no btrfs has it, the devices of all."""
     groups = [
         {(device / "dev").read_text().strip() for device in folder.iterdir()} for folder in _BTRFS.glob("*/devices")
     ]
@@ -183,8 +188,8 @@ def _btrfs_members(source: str) -> tuple[str, ...]:
 
 
 def _number_of(path: str) -> str:
-    """The number (major:minor) of a device, or of the disk that a swap file is on. Empty when it is out of sight, in a
-    container for example: then the exclusive open alone stands in the way."""
+    """The number (major:minor) of a device, or of the disk with a swap file. It is "" if the path is not visible, as in
+    a container; then only the exclusive open protects the disk."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -193,7 +198,7 @@ def _number_of(path: str) -> str:
 
 
 def _mount_id(path: Path) -> int:
-    """proc_pid_fdinfo(5): exact also where st_dev is not, as on btrfs."""
+    """The id of the mount that holds `path` (proc_pid_fdinfo(5)). It is exact on btrfs too, unlike st_dev."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()

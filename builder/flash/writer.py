@@ -1,7 +1,7 @@
-"""Write an image to a disk so that it is either all there, and read back, or does not boot.
+"""Write an image to a disk. The disk boots only if the whole image was written and read back.
 
-The first MiB, where partition table and boot sector are, is zero from the first moment on, and is written when
-everything else has been read back from the medium and is right.
+The first MiB has the partition table and the boot sector. It is zeroed first, and written last, when everything else
+has been read back from the medium.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from builder.model.progress import Advance, Progress
 
 HEAD = 1 * MIB
 _ZEROS_AT_ONCE = 64 * MIB
-_READ_AHEAD = 3  # chunks in memory beside those that are being read
+_READ_AHEAD = 3  # chunks in memory, in addition to those that are being read
 _HASHERS = 2
 _STALL = 60  # seconds
 
@@ -36,14 +36,14 @@ _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EBADF})
 
 
 class Target(Protocol):
-    """The disk, as far as writing needs it. All raise OSError."""
+    """The operations on a disk that writing needs. All of them raise OSError."""
 
     @property
     def size(self) -> int: ...
 
     def write(self, offset: int, data: memoryview) -> int:
-        """Number of bytes that were written, which may be fewer. Offset, length and address are aligned. Raises
-        OSError."""
+        """Write, and return the number of written bytes, which may be less than the length. Offset, length and address
+        are aligned."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill the buffer from the medium, not from a cache, and return the number of bytes. Aligned as in `write`."""
@@ -57,7 +57,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Bytes that were written and zeroed, and how many seconds writing and reading back took."""
+    """Numbers of written and zeroed bytes, and the seconds for writing and for reading back."""
 
     data: int
     zeros: int
@@ -68,10 +68,11 @@ class Written:
 def write_disk(
     source: Source, target: Target, progress: Progress, where: str, before_it_boots: Callable[[], None] = lambda: None
 ) -> Written:
-    """`before_it_boots` is called when all but the first MiB has been read back.
+    """Write the image, and read it back. `before_it_boots` is called when all but the first MiB has been read back.
 
-    Raises BuildError when the disk fails, VerifyMismatchError when it does not keep its bytes; whatever ends
-    it, an interrupt too, says that the disk is not usable."""
+    Raises BuildError when the disk fails, VerifyMismatchError when it does not keep its bytes. Every error, and an
+    interrupt too, says that the disk is not usable.
+    """
     ends = _outside(source.size, target.size)
     zeros = [part for extent in (*source.zeros, *ends) for part in _pieces(_clipped(extent), _ZEROS_AT_ONCE)]
     head = (0, min(HEAD, source.size))
@@ -94,7 +95,7 @@ def write_disk(
 
 
 def _outside(image: int, disk: int) -> list[Extent]:
-    """The disk's last MiB, where a GPT has its copy, as far as the image does not reach into it."""
+    """The part of the disk's last MiB that is after the image. A GPT has its copy there."""
     start = max(image, (disk - HEAD) // ALIGNMENT * ALIGNMENT)
     return [(start, disk)] if start < disk else []
 
@@ -104,7 +105,7 @@ def _clipped(extent: Extent) -> Extent:
 
 
 def _pieces(extent: Extent, longest: int) -> Iterator[Extent]:
-    """Cut at multiples of `longest`."""
+    """The extent, cut at multiples of `longest` bytes."""
     start, end = extent
     while start < end:
         cut = min(end, (start // longest + 1) * longest)
@@ -124,8 +125,8 @@ _Digests = list[tuple[Extent, bytes]]
 
 
 def _write(parts: Sequence[Extent], source: Source, target: Target, advance: Advance) -> tuple[memoryview, _Digests]:
-    """The first part, which is not written yet, and the digests of all others, which are. While one chunk is written,
-    the next ones are read."""
+    """Write all parts but the first. Returns the data of the first part, and the digests of the others. While one chunk
+    is written, the next ones are read."""
     first, digests = _aligned(HEAD)[: parts[0][1]], []
     chunks = (list(group) for _, group in groupby(parts, lambda part: part[0] // CHUNK_SIZE))
     with ThreadPoolExecutor(source.readers) as pool:
@@ -155,7 +156,7 @@ def _write(parts: Sequence[Extent], source: Source, target: Target, advance: Adv
 
 
 def _write_all(target: Target, offset: int, data: memoryview) -> None:
-    """A short write is gone on with from where the device can: at a block's start."""
+    """Write all data. After a short write, continue at the start of a block, because the device needs alignment."""
     while data:
         written = target.write(offset, data)
         if written < len(data):
@@ -180,7 +181,8 @@ def _known_zeros(parts: Iterable[Extent]) -> Iterator[tuple[Extent, bytes]]:
 
 
 def _verify(parts: _Digests, target: Target, advance: Advance, where: str) -> None:
-    """While one part is read from the medium, those before it are hashed."""
+    """Compare the parts on the medium with their digests. While one part is read, earlier ones are hashed. Raises
+    VerifyMismatchError."""
     with ThreadPoolExecutor(_HASHERS) as pool:
         pending: deque[tuple[Extent, bytes, Future[bytes]]] = deque()
 
@@ -201,7 +203,7 @@ def _verify(parts: _Digests, target: Target, advance: Advance, where: str) -> No
 
 
 def _write_head(head: memoryview, target: Target, where: str) -> None:
-    """The block with the partition table comes last: without it, the rest is nothing that boots."""
+    """Write the first MiB, the block with the partition table last: without this block the disk does not boot."""
     _write_all(target, ALIGNMENT, head[ALIGNMENT:])
     target.flush()
     _write_all(target, 0, head[:ALIGNMENT])
@@ -222,7 +224,7 @@ def _digest(data: bytes | memoryview) -> bytes:
 
 
 def _aligned(size: int) -> memoryview:
-    """Direct I/O wants pages."""
+    """A page-aligned buffer, as direct I/O needs it."""
     return memoryview(mmap.mmap(-1, size))
 
 
@@ -246,7 +248,8 @@ def _unusable_unless_done(target: Target, where: str) -> Iterator[None]:
 
 
 def _is_gone(target: Target) -> bool:
-    """Whether the disk was unplugged. Linux says then that it has 0 bytes: writes find no room, and reads no bytes."""
+    """Whether the disk was unplugged. Linux then reports a size of 0 bytes; writes find no room, and reads return
+    nothing."""
     try:
         return target.size == 0
     except OSError:
@@ -254,12 +257,12 @@ def _is_gone(target: Target) -> bool:
 
 
 def _failure(error: OSError, where: str) -> BuildError:
-    """Not as an OSError: a full device is no folder that room could be made in."""
+    """The BuildError for a failed disk. An OSError such as ENOSPC would be taken for a full folder."""
     if error.errno in _GONE:
         text = "is gone: unplugged, or it has stopped answering"
     elif error.errno == errno.ENOSPC:
         text = "ends before the size that it tells"
-    elif error.errno == errno.ENODATA:  # Linux tells a medium error so
+    elif error.errno == errno.ENODATA:  # Linux's number for a medium error
         text = "has sectors that cannot be read or written"
     else:
         text = f"fails: {error.strerror or error}"
@@ -269,7 +272,7 @@ def _failure(error: OSError, where: str) -> BuildError:
 
 @contextmanager
 def _bar(progress: Progress, name: str, total: int) -> Iterator[Advance]:
-    """A bar, and a line when a minute has brought it no further: the kernel may wait for a dying disk for long."""
+    """A progress bar. After a minute without progress it prints a line: the kernel may wait long for a failing disk."""
     moved, done = threading.Event(), threading.Event()
 
     def watch() -> None:
