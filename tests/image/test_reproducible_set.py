@@ -41,9 +41,8 @@ WARM = Variant({"node-004": "zst"}, cold=False)
 COLD = Variant({"node-003": "zst", "node-004": "xz"}, cold=True)
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(WARM, id="layers shared"), pytest.param(COLD, id="all cold", marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("variant", [pytest.param(WARM, id="layers shared"), pytest.param(COLD, id="all cold")])
 def test_another_user_elsewhere_another_day_publishes_the_same_set(
     variant: Variant, locked: Path, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def _link(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True, copy_function=os.link, ignore=left_over)
 
 
+@pytest.mark.soak
 @pytest.mark.disk
 def test_the_steps_build_twice_compare_and_publish(runner: Runner) -> None:
     build, again, compare, publish = (step for step in github_steps() if not step.startswith(PREPARED))

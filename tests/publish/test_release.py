@@ -50,6 +50,7 @@ def publish(folder: Path, command_line: Callable[..., int]) -> Publish:
     return lambda to, *words: command_line("publish", str(to), *words, "--project", str(folder), "--quiet")
 
 
+@pytest.mark.soak
 def test_a_set_is_checked_with_the_tools_of_any_linux(
     folder: Path, publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
