@@ -77,12 +77,10 @@ def healing(make: Callable[[], _Made], cache: Path, progress: Progress) -> _Made
             return make()
         except DamagedError as damaged:
             if damaged.path in healed:
-                advice = "read the kernel's log, and set PIMU_CACHE to another disk"
-                raise BuildError(
-                    "is damaged again: the disk or the memory is failing", where=damaged.path, hint=advice
-                ) from damaged
+                advice = "look into the kernel's log, and set PIMU_CACHE to another disk"
+                raise BuildError("is damaged again: disk or memory fail", where=damaged.path, hint=advice) from damaged
             healed.add(damaged.path)
-            progress.step("cache", f"{damaged.path} is damaged: it is removed, and made or fetched again")
+            progress.step("cache", f"{damaged.path} is damaged: away with it, and anew")
             remove_damaged(cache, Path(damaged.path))
 
 

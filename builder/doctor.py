@@ -79,16 +79,16 @@ TOOLS = (
     Tool(("apt-get",), "apt", "resolves packages, checks the archive's signature"),
     Tool(("gpgv",), "gpgv", "checks signatures"),
     Tool(("unshare", "setpriv"), "util-linux", "the sandbox that packages are configured in"),
-    Tool(("lsblk", "wipefs", "prlimit"), "util-linux", "flash: the content and use of disks", minimum="2.37"),
-    Tool(("bwrap",), "bubblewrap", "the boundary around packages: they see nothing else on the host", minimum="0.5"),
-    Tool(("keyctl",), "keyutils", "keeps your keys in the kernel out of the boundary", option="--version"),
+    Tool(("lsblk", "wipefs", "prlimit"), "util-linux", "flash: what is on which disk", minimum="2.37"),
+    Tool(("bwrap",), "bubblewrap", "the boundary around packages: they see nothing else of the host", minimum="0.5"),
+    Tool(("keyctl",), "keyutils", "the kernel's keys of the person who builds stay outside of it", option="--version"),
     Tool(("mount", "umount"), "mount", "the sandbox's overlay, in a namespace of its own"),
     Tool(("cp",), "coreutils", "copies the golden image, sparse"),
     Tool(("qemu-img",), "qemu-utils", "the guest's disk"),
     Tool(("qemu-system-x86_64",), "qemu-system-x86", "libguestfs's appliance, and the installer of an Alpine guest"),
     Tool(("xorriso",), "xorriso", "reads the ISO of an Alpine guest"),
     Tool(("cpio",), "cpio", "gives files to the live system of that ISO"),
-    Tool(("qemu-system-aarch64",), "qemu-system-arm", "boot: the emulated Pi"),
+    Tool(("qemu-system-aarch64",), "qemu-system-arm", "boot: a Pi that is not there"),
     Tool(("nsenter",), "util-linux", "boot, and an Alpine guest's installer: a network of their own"),
     Tool(("ip",), "iproute2", "the addresses in that network", option="-V"),
     Tool(("ssh", "ssh-keygen"), "openssh-client", "boot --check logs in", option="-V"),
@@ -170,7 +170,7 @@ def _foreign_programs() -> Finding:
 
 
 def _namespaces() -> Finding:
-    why = "packages are configured in them, and see no network, mounts or processes of the host"
+    why = "packages are configured without network, mounts of the host and other processes in sight"
     if refused := refusal():
         return Finding("namespaces", "missing", refused, "mount, pid, net, ipc, uts", why, TRUST_REMEDY)
     return Finding("namespaces", "ok", "tried, they work", "mount, pid, net, ipc, uts", why)

@@ -157,7 +157,7 @@ def _remove(root: Path, name: str, made: Sequence[Path]) -> None:
 
 def _lay_remakers(root: Path, wanted: Identities, needed: set[str], remade: Mapping[str, str]) -> None:
     if missing := sorted(needed - wanted.files.keys()):
-        raise ConfigurationError("is missing, and the Pi needs it to make such a file", where=missing[0])
+        raise ConfigurationError("is missing: it would make this on the Pi", where=missing[0])
     for path, (text, mode) in wanted.files.items():
         if path in needed or not path.startswith(REMAKERS):
             write_text(root, path, text, mode)

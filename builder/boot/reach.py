@@ -46,7 +46,7 @@ def network_of(access: Access, address: StaticAddress | None) -> Iterator[tuple[
         where = f"{place.address}:{place.port}"
         if ipaddress.IPv4Address(place.address) in own:
             raise ConfigurationError(
-                f"is in the Pi's own network {own}, which QEMU emulates",
+                f"is in the Pi's own network {own}, which QEMU makes up",
                 where=where,
                 hint="run the service on this host and name it as 127.0.0.1:PORT: the Pi finds it at its gateway",
             )

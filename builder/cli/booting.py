@@ -26,7 +26,7 @@ def _places(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
 
 @click.command("boot")
 @click.argument("image", type=FILE)
-@click.option("--check", is_flag=True, help="Boot, log in and check, instead of opening the console. Takes minutes.")
+@click.option("--check", is_flag=True, help="Log in and look, instead of opening the console. Takes minutes.")
 @click.option(
     "--identity",
     type=FILE,
@@ -38,13 +38,13 @@ def _places(ctx: click.Context, parameter: click.Parameter, values: tuple[str, .
     multiple=True,
     metavar="ADDRESS:PORT",
     callback=_places,
-    help="Let the Pi reach this TCP port. A port of 127.0.0.1 is at the Pi's gateway. May be given more than once.",
+    help="Let it reach this TCP port; that of 127.0.0.1 is at its gateway. May be given more than once.",
 )
 @click.option(
     "--network",
     type=click.Choice(["closed", "open"]),
     default="closed",
-    help="open: the Pi reaches the internet, the LAN and every service on this host's 127.0.0.1.  [default: closed]",
+    help="open: it reaches the internet, the LAN and every service on this host's 127.0.0.1.  [default: closed]",
 )
 @click.option("--logs", type=PATH, metavar="DIR", help="Serial logs.  [default: beside IMAGE]")
 @project_option
@@ -66,11 +66,11 @@ def boot_command(
 ) -> None:
     """Open an image's console on an emulated Pi.
 
-    A scratch copy boots, and nothing is kept. The image is compared with its manifest first.
+    It is a scratch copy that boots, and nothing is kept. The image is compared with its manifest first.
     Ctrl-A X leaves.
-    With --check no console is opened: the image boots twice, and the booted system is compared with its plan.
+    With --check nobody has to watch: it is booted twice, logged into and compared with its plan.
 
-    The Pi reaches only the places that --reach names. Its own ssh is forwarded to 127.0.0.1.
+    The Pi reaches no network but what --reach names; its own ssh is forwarded to 127.0.0.1.
     """
     if network == "open" and reach:
         raise click.UsageError("--network open reaches everything already: leave out --reach", ctx)

@@ -31,8 +31,8 @@ def cache_group() -> None:
 def cache_list(as_json: bool) -> None:
     """List the content of the cache, the longest unused first.
 
-    Products have the names of their bases, roles and guests. All downloads are shown in one line; --json lists each of
-    them by its digest.
+    Made things bear the names of what they are of: bases, roles, guests. Downloads are known by their digests, and are
+    one line; --json has each of them.
     """
     found = upkeep.entries(upkeep.default_root())
     if as_json:
@@ -46,10 +46,9 @@ def cache_list(as_json: bool) -> None:
 @json_option
 @verbosity_options
 def cache_explain(kind: str, as_json: bool) -> None:
-    """Print the code and the programs that shape the products of a KIND.
+    """Print the code and the programs that shape a KIND of made things.
 
-    If any of these changes, the next build makes all products of this kind again. `pimu-build NODE -v` shows the
-    change.
+    A change of any of these makes each thing of this kind anew. `pimu-build NODE -v` tells what has changed.
     """
     maker = MAKERS[kind]
     code = maker.closure(upkeep.default_root())
@@ -67,7 +66,7 @@ def cache_explain(kind: str, as_json: bool) -> None:
 def cache_verify(ctx: click.Context) -> None:
     """Hash everything again, and remove damaged files and products.
 
-    The next build makes or fetches them again. Exits with 4 when something was damaged.
+    The next build makes it anew. Exits with 4 when something was damaged.
     """
     root = upkeep.default_root()
     damaged = upkeep.damaged(root, ctx.ensure_object(Terminal))
@@ -79,14 +78,8 @@ def cache_verify(ctx: click.Context) -> None:
 
 
 @cache_group.command("prune")
-@click.option(
-    "--days",
-    type=click.FloatRange(0),
-    help="Remove what was unused for so many days; 0: all.  [default: 30, without --to]",
-)
-@click.option(
-    "--to", "gib", type=click.FloatRange(0), metavar="GIB", help="Remove the longest unused, until so much is left."
-)
+@click.option("--days", type=click.FloatRange(0), help="Unused for so long; 0: all.  [default: 30, without --to]")
+@click.option("--to", "gib", type=click.FloatRange(0), metavar="GIB", help="The longest unused, until so much is left.")
 @verbosity_options
 def cache_prune(days: float | None, gib: float | None) -> None:
     """Remove products and downloads that no build has used for a while, and the leftovers of killed runs."""

@@ -35,7 +35,7 @@ Examples:
   pimu-build boot output/node-003.img      its console, on an emulated Pi
   pimu-build flash output/node-003.img /dev/sdX
   pimu-build diff old.img output/node-003.img
-  pimu-build export dnsmasq                names and addresses for the router
+  pimu-build export dnsmasq                what the router wants to know
 
 \b
 Exit codes:
@@ -56,7 +56,7 @@ COMMANDS = {
     "doctor": Named("upkeep", "doctor_command", "Look whether this machine is ready."),
     "cache": Named("cache", "cache_group", "Show, check or empty the cache."),
     "fetch": Named("upkeep", "fetch_command", "Fill the cache, so that a later build may be --offline."),
-    "lock": Named("upkeep", "lock_command", "Show or renew pimu.lock: the exact files that a build fetches."),
+    "lock": Named("upkeep", "lock_command", "Show or renew pimu.lock: what exactly is fetched."),
     "k3s-ca": Named("upkeep", "k3s_ca_command", "Make the certificate authorities of the k3s cluster."),
     "completion": Named("upkeep", "completion_command", "Print a shell completion script."),
 }

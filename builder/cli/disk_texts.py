@@ -24,14 +24,14 @@ Examples:
   sudo pimu-build flash node-003.img.xz /dev/sdX --signer publisher.pub      refused unless this key signed the set
 
 \b
-FILE of --set names each secret by its kind, or by its reference in the profile if two secrets have one kind:
+FILE of --set names each secret by its kind, or as the profile does, which tells apart two of a kind:
   k3s-token: K10...::node:...
   node-password: ...              the node's own, 16 or more characters; or node-passwords: the cluster's secret for all
   password-hash: $6$...
 
 \b
-For a disk without a serial number, use its WWN, or its size in bytes.
-After an interrupted flash the disk does not boot. Flash it again.
+A disk without a serial number is known by its WWN, or by its size in bytes.
+Until the last moment the disk does not boot: interrupted, it is to be flashed again.
 """
 
 _DISK = "{:<14}{:>9}  {:<28}{:<24}{}"
@@ -87,7 +87,7 @@ def shown_text(shown: Shown, node: str) -> str:
         ("bus", device.transport or "unknown"),
         ("holds", shown.holds or "nothing"),
         *([("signed", shown.signed)] if shown.signed else []),
-        ("becomes", f"the disk of {node}; its content is lost"),
+        ("becomes", f"the disk of {node}; what it holds now is lost"),
         *(("beware", _second(one, node)) for one in shown.others),
     )
     return "\n".join(f"  {name:<10}{one_line(value)}" for name, value in rows)

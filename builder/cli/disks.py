@@ -62,25 +62,25 @@ def _size(ctx: click.Context, param: click.Parameter, value: str) -> int:
     "--signer",
     type=FILE,
     metavar="FILE",
-    help="A public key of minisign or OpenPGP: refuse an IMAGE if this key has not signed its set.",
+    help="A public key of minisign or OpenPGP: refuse an IMAGE whose set it has not signed.",
 )
 @click.option("--require-signature", is_flag=True, help="Refuse an IMAGE that no key of profiles/signers/ has signed.")
 @click.option("--expect-serial", metavar="SERIAL", help="For scripts: ask nothing, and write to this disk only.")
-@click.option("--overwrite-existing", is_flag=True, help="Erase the disk's content, even if it is not this node's.")
+@click.option("--overwrite-existing", is_flag=True, help="Give up the disk's content, even if it is not this node's.")
 @click.option(
     "--max-size",
     callback=_size,
     default=f"{DEFAULT_MAX_SIZE // 1000**3}GB",
     show_default=True,
     metavar="SIZE",
-    help="Refuse larger disks, because they often hold backups.",
+    help="Refuse larger disks, which hold people's backups.",
 )
 @role_option
 @base_option
 @preset_option
 @project_option
-@click.option("--offline", is_flag=True, help="For a NODE: use only the cache; never open a connection.")
-@click.option("--locked", is_flag=True, help="For a NODE: take only files that pimu.lock names; never change it.")
+@click.option("--offline", is_flag=True, help="Of a NODE: use the cache alone; never open a connection.")
+@click.option("--locked", is_flag=True, help="Of a NODE: take only files that pimu.lock names; never change it.")
 @json_option
 @verbosity_options
 @click.pass_context
@@ -107,14 +107,14 @@ def flash_command(
 ) -> None:
     """Write an image to the disk DEVICE, and read it back.
 
-    IMAGE is a file that a build has made, of any form. A NODE is built from profiles/ and written straight to the disk;
-    no image is written anywhere else. Secrets that an IMAGE lacks come from --token-file, from --set, or are typed, and
-    are written to the disk only. The IMAGE's manifest, which may come from a stranger, only names them. The secrets of
-    a NODE are found as in a build. The signer of an IMAGE's set is shown, if profiles/signers/ has its key.
+    IMAGE is a file that a build has made, of any form. A NODE is built and goes straight to the disk, as profiles/ say
+    now; no image is written anywhere else. Secrets that an IMAGE lacks are given to the disk alone: by --token-file,
+    by --set, or typed. Its manifest, which may be a stranger's, only names them. The secrets of a NODE are found as in
+    a build. Who signed the set of an IMAGE is said, by the keys in profiles/signers/.
 
-    The whole content of the disk is lost. The command shows the disk, and asks you to type the end of its serial
-    number. It refuses the disk with exit code 7, and writes nothing, if this machine uses the disk, if the disk is
-    mounted or holds other files, or if it is as large as a backup disk.
+    All that is on that disk is lost. It shows which disk it is, and has you type the end of its serial number. Refused
+    with 7, and nothing written, when anything speaks against it: this machine stands on the disk, something of it is
+    mounted, it holds a stranger's files, it is as large as disks for backups.
     """
     terminal = ctx.ensure_object(Terminal)
     options = BuildOptions(
@@ -176,17 +176,15 @@ def _confirm(shown: Shown, node: str, expect_serial: str | None, terminal: Termi
     identity, where = shown.device.identity, shown.device.path
     if not sys.stdin.isatty():
         hint = f"in a script: --expect-serial {identity.password}"
-        raise FlashRefusedError("nobody can confirm it: stdin is no terminal", where=where, hint=hint)
+        raise FlashRefusedError("nobody is here who could confirm it", where=where, hint=hint)
     what = f"the last {len(identity.password_end)} characters of" if identity.serial or identity.wwn else ""
     question = f"To overwrite all of it, type {what} its {identity.password_name}".replace("  ", " ")
     if terminal.ask_openly(question).casefold() != identity.password_end.casefold():
-        raise FlashRefusedError("was not confirmed; nothing was written", where=where)
+        raise FlashRefusedError("is not the disk that you mean; nothing was written", where=where)
     for data in shown.data:
-        question = f"This disk holds {shown.owner}'s {data}. To erase it, type {shown.owner}"
+        question = f"This disk holds {shown.owner}'s {data}. To give it up, type {shown.owner}"
         if terminal.ask_openly(question) != shown.owner:
-            raise FlashRefusedError(
-                f"was not confirmed, and keeps {shown.owner}'s {data}; nothing was written", where=where
-            )
+            raise FlashRefusedError(f"keeps {shown.owner}'s {data}; nothing was written", where=where)
 
 
 @click.command("list-disks")
@@ -195,7 +193,7 @@ def _confirm(shown: Shown, node: str, expect_serial: str | None, terminal: Termi
 def list_command(as_json: bool) -> None:
     """List disks, and say which could be flashed.
 
-    Each disk is shown with its content, and with the reasons against it that are known without opening it.
+    What is on each, and why it would be refused, as far as that can be told without opening it.
     """
     disks = list_disks()
     if as_json:

@@ -37,7 +37,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 def explain_command(ctx: click.Context, /, *, path: str | None, kind: str | None, as_page: bool, as_json: bool) -> None:
     """Explain a key of profiles/, or list all keys.
 
-    KEY is a key after its enclosing keys, joined by dots: `watchdog`, `bridge.ipv4`, `source.apt.uri`. Its meaning,
+    KEY is a key with those that it is under, joined by dots: `watchdog`, `bridge.ipv4`, `source.apt.uri`. Its meaning,
     type, default and an example are printed, for each kind of file that has it: cluster is profiles/cluster.yaml, node
     a file of nodes, roles or presets, base and guest a file of bases or guests. Without KEY all keys are listed, each
     with its sentence. The files of this project are not read: `pimu-build plan NODE` shows their values.

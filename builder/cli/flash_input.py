@@ -78,7 +78,7 @@ class Given:
     def _given(self, wanted: Sequence[SecretRef]) -> dict[str, str]:
         if not wanted and (self.token_file or self.set_file):
             raise ConfigurationError(
-                "the image has its secrets already, or needs none", hint="leave out --token-file and --set"
+                "holds its secrets already, or needs none", hint="leave out --token-file and --set"
             )
         return given_secrets(wanted, self.token_file, self.set_file)
 

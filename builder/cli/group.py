@@ -136,10 +136,7 @@ def verbosity_options(command: Command) -> Command:
 
     quiet = option("-q", "--quiet", verbosity=QUIET, text="Print the result only: for a build, the path of each image.")
     verbose = option(
-        "-v",
-        "--verbose",
-        verbosity=VERBOSE,
-        text="Print each command, and why each step is made again; show tracebacks.",
+        "-v", "--verbose", verbosity=VERBOSE, text="Tell each command, and why each step is made anew; show tracebacks."
     )
     return quiet(verbose(command))
 
@@ -151,7 +148,7 @@ def profile_option(name: str, text: str) -> Callable[[Command], Command]:
 
 role_option = profile_option("role", "A file in profiles/roles/.  [default: the node's file says]")
 base_option = profile_option("base", "A file in profiles/bases/.  [default: cluster.yaml says]")
-guest_option = profile_option("guest", "As if the node ran this file of profiles/guests/.  [default: its role says]")
+guest_option = profile_option("guest", "As if it ran this file of profiles/guests/.  [default: its role says]")
 preset_option = profile_option(
     "preset", "A file in profiles/presets/; it wins over the role, and the node's file over it."
 )

@@ -46,8 +46,8 @@ from builder.text import escaped_json
 @project_option
 @click.option("--output", type=PATH, metavar="DIR", help="[default: output/ of the project]")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Nodes at once.  [default: one per processor]")
-@click.option("--offline", is_flag=True, help="Use only the cache; never open a connection.")
-@click.option("--locked", is_flag=True, help="Take only files that pimu.lock names; never change it.")
+@click.option("--offline", is_flag=True, help="Use what is in the cache; never open a connection.")
+@click.option("--locked", is_flag=True, help="Take only what pimu.lock names; never change it.")
 @click.option(
     "--compress",
     type=click.Choice(["none", *get_args(Compression)]),
@@ -57,12 +57,12 @@ from builder.text import escaped_json
 @click.option(
     "--without-secrets",
     is_flag=True,
-    help="Leave out tokens and passwords, for an image that others may have; `flash` writes them to the disk.",
+    help="Leave out tokens and passwords, for an image that others may have; `flash` gives them to the disk.",
 )
 @click.option(
     "--trust-packages",
     is_flag=True,
-    help="If the kernel refuses a boundary, configure packages without one: they can do whatever you can. Mount "
+    help="Where the kernel refuses a boundary, configure packages without one: they can do here what you can. Mount "
     "namespaces are needed even then.",
 )
 @click.option("--sha256", is_flag=True, help="Write IMAGE.sha256 too.")
@@ -92,7 +92,7 @@ def build_command(
 ) -> None:
     """Build images (the word `build` may be left out).
 
-    Each NODE becomes DIR/NODE.img with its manifest beside it. An image that already has the right bytes is kept.
+    Each NODE becomes DIR/NODE.img with its manifest beside it. An image that is already what it should be is kept.
     """
     terminal = ctx.ensure_object(Terminal)
     options = BuildOptions(
@@ -142,7 +142,7 @@ def plan_command(
 ) -> None:
     """Show what would be baked in, and who asked for it.
 
-    Each edit is a line with the feature that asked and the file that set it. Needs no root, no network and no tools.
+    One line per edit, with the feature that asked and the file that set it. Needs no root, no network and no tools.
     """
     opened = open_project(ctx, project)
     (made,) = make_plans(opened, [node], role, base, preset=preset)
@@ -178,9 +178,9 @@ def render_command(
 ) -> None:
     """Show cloud-init/ as NODE's guest gets it, or write it out.
 
-    A build puts these files onto the guest's seed disk by itself. Use this command to read them, or to set up a guest
-    by hand. Without --to they go to stdout, one after the other. A secret is shown as its reference in profiles/, and
-    is never written.
+    A build puts these files onto the guest's seed disk by itself; this is for reading them, and for setting up a guest
+    by hand. Without --to they go to stdout, one after the other. A secret is shown as the reference that profiles/ give
+    for it, and never written.
     """
     if force and to is None:
         raise click.UsageError("--force is about the files of --to DIR", ctx)
@@ -209,9 +209,9 @@ def render_command(
 def verify_command(ctx: click.Context, /, *, path: Path, node: str | None, project: Path, as_json: bool) -> None:
     """Prove an image, or a flashed disk, by its manifest.
 
-    The manifest of an image is beside it; the manifest of a disk is NODE's in output/. Every byte, every edit in the
-    mounted filesystems, and both filesystems are checked. A compressed image is unpacked for that. A disk is only read.
-    It must not have booted since it was flashed, because a boot changes it. Exits with 8 when something differs.
+    That of an image lies beside it, that of a disk is NODE's in output/. Every byte, every edit as a mount shows it,
+    and both file systems; a compressed image is unpacked for that. A disk is only read, and must not have been in a Pi
+    since: what boots from it changes it. Exits with 8 when something differs.
     """
     terminal = ctx.ensure_object(Terminal)
     if path.is_block_device():

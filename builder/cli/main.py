@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, terminal)
     except (KeyboardInterrupt, _Stopped) as stopped:
         kill_all()
-        left = getattr(stopped, "__notes__", None) or [
-            "no unfinished files are left, and the next run continues from here"
-        ]
+        left = getattr(stopped, "__notes__", None) or ["nothing half made is left, and a further run goes on from here"]
         terminal.error(f"interrupted; {'; '.join(left)}")
         return stopped.exit_code if isinstance(stopped, _Stopped) else _SIGNAL_BASE + signal.SIGINT
     finally:

@@ -42,10 +42,10 @@ from builder.verify import differences
 def diff_command(ctx: click.Context, /, *, a: Path, b: Path, as_json: bool) -> None:
     """Tell what differs between two images.
 
-    A and B are images with their manifests beside them, manifests, or plans from `pimu-build plan --json`, in any
-    combination. Two images are compared by their manifests: files, settings, locks and partitions. Every byte of an
-    image is read first; if it does not match its manifest, the command ends with 8. A plan only has the settings and
-    edits of an image. Exits with 1 if something differs.
+    A and B are images with their manifests beside them, manifests, or plans as `pimu-build plan --json` prints them, in
+    any mixture. Two images are compared file by file, with their settings, locks and partitions, as their
+    manifests say; every byte of an image is read first, and one that is not its manifest's ends the command with 8. A
+    plan knows what would be asked for only. Exits with 1 if something differs.
     """
     terminal = ctx.ensure_object(Terminal)
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def _side(path: Path, terminal: Terminal) -> Iterator[tuple[differences.Side, Pa
     with raw(path, manifest.image, Store(upkeep.default_root()), terminal) as whole:
         if not is_image(whole, manifest.image):
             raise VerifyMismatchError(
-                "does not match its manifest, which therefore does not describe it",
+                "does not agree with the manifest beside it, which tells nothing of it then",
                 where=str(path),
                 hint=f"`pimu-build verify {path}` names what was changed",
             )
@@ -114,9 +114,9 @@ def export_command(
 ) -> None:
     """Print names, MAC addresses and addresses for the router.
 
-    The list has every node and its guest. MAC addresses follow from names, so a router can know the machines before
-    they exist: `hosts` is for /etc/hosts, `dnsmasq` for reservations in /etc/dnsmasq.d, `json` for other tools. Without
-    a NODE, all nodes in profiles/nodes/ are listed. --role is for nodes without a role in a file.
+    Of every node and its guest. Names give MAC addresses, so a router can know the machines before there are any:
+    `hosts` for /etc/hosts, `dnsmasq` for reservations in /etc/dnsmasq.d, `json` for all others. Without a NODE, those
+    of profiles/nodes/; --role is for nodes whose file names none, and for those without a file.
     """
     found = fleet(open_project(ctx, project), nodes, role)
     show(machines.TEXTS[form](found).removesuffix("\n"))

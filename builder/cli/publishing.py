@@ -18,14 +18,14 @@ from builder.store.products import Store
 @click.command("publish", epilog=texts.CHECKING)
 @click.argument("folder", type=PATH, metavar="DIR")
 @click.argument("nodes", nargs=-1, metavar="[NODE...]", callback=node_names, shell_complete=profile_names("nodes"))
-@click.option("--url", default="", help="Future address of DIR, for os_list.json.")
-@click.option("--sign", "gpg_key", metavar="KEY", help="Sign SHA256SUMS with this key in gpg.")
+@click.option("--url", default="", help="Where DIR will be found, for os_list.json.")
+@click.option("--sign", "gpg_key", metavar="KEY", help="Sign SHA256SUMS with this key of gpg's.")
 @click.option(
     "--minisign",
     "minisign_key",
     type=PATH,
     metavar="FILE",
-    help="Sign SHA256SUMS with this secret key of minisign. It must have no password.",
+    help="Sign SHA256SUMS with this secret key of minisign's, which has no password.",
 )
 @click.option("--output", type=PATH, metavar="DIR", help="[default: output/ of the project]")
 @project_option
@@ -47,10 +47,10 @@ def publish_command(
 ) -> None:
     """Gather images that anybody may have, with their papers.
 
-    The smallest image of each NODE (default: of all nodes in the output folder) is compared with its manifest again and
-    copied to the new folder DIR, with its manifest, a map for bmaptool and a bill of materials (SPDX 2.3). The folder
-    also gets SHA256SUMS, os_list.json for Raspberry Pi Imager and a statement about the origin of the images (SLSA
-    provenance). An image that holds a secret is refused.
+    Of each NODE (without one: of all in the output folder) its smallest image is proved by its manifest once more and
+    copied to the new folder DIR, with a map for bmaptool, a bill of materials (SPDX 2.3), its manifest; and for all of
+    them SHA256SUMS, os_list.json for Raspberry Pi Imager and a statement of where they come from (SLSA provenance). An
+    image that holds a secret is refused.
     """
     images = images_in(output or project / "output", nodes)
     store = Store(upkeep.default_root())

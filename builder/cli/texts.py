@@ -29,7 +29,7 @@ DIFFERENCES = """\b
 Examples:
   pimu-build diff old/node-003.img output/node-003.img
   pimu-build diff output/node-003.img <(pimu-build plan node-003 --json)
-                                           the changes that a build would make now
+                                           what a build would change now
 """
 
 
@@ -57,8 +57,8 @@ A NoCloud seed is a FAT or ISO9660 volume of the name CIDATA that holds all but 
   xorriso -as mkisofs -V CIDATA -J -r -m answers -o seed.iso files
 
 \b
-Only a guest of Alpine's installer has answers. They are for the live system of the
-ISO, and erase the disk that they name:
+answers, which only a guest of Alpine's installer has, is for the live system of the
+ISO, and erases the disk that it names:
   set -a; . ./answers; set +a; setup-alpine -e -f ./answers
 """
 

@@ -35,8 +35,8 @@ from builder.store import upkeep
 def doctor_command(project: Path, as_json: bool) -> None:
     """Look whether this machine is ready.
 
-    Tools are shown with their versions, the reason why they are needed, and the way to install them. KVM, namespaces
-    and others are tried out. Exits with 5 when something is missing.
+    Tools with their versions, why they are needed and how to install them; KVM, namespaces and the like are really
+    tried. Exits with 5 when something is missing.
     """
     findings = doctor.examine(upkeep.default_root(), project.absolute() / "output")
     if as_json:
@@ -57,7 +57,7 @@ def doctor_command(project: Path, as_json: bool) -> None:
     type=FILE,
     multiple=True,
     metavar="FILE",
-    help="Import this file from elsewhere instead; its sha256 identifies it. May be given several times.",
+    help="Take this file, downloaded elsewhere, instead; it is known by its sha256. May be given several times.",
 )
 @project_option
 @verbosity_options
@@ -76,17 +76,17 @@ def fetch_command(
 
 @click.command("lock")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--upgrade", is_flag=True, help="Take the newest versions in the archives, and list the changes.")
+@click.option("--upgrade", is_flag=True, help="Take what the archives have now, and tell what has changed.")
 @project_option
 @json_option
 @verbosity_options
 @click.pass_context
 def lock_command(ctx: click.Context, /, *, names: tuple[str, ...], upgrade: bool, project: Path, as_json: bool) -> None:
-    """Show or renew pimu.lock: the exact files that a build fetches.
+    """Show or renew pimu.lock: what exactly is fetched.
 
-    It has name, version and sha256 of every package. The first build writes it, and later ones obey it. With --upgrade,
-    only NAMEs are renewed: packages, or entries that this command lists (the first words are enough). `tools` adds the
-    versions of this machine's programs to those that make the same image.
+    Name, version and sha256 of every package; the first build writes it, later ones obey it. With --upgrade, NAMEs are
+    what is to be renewed, and the rest stays: packages, or what this command lists (its first words are enough).
+    `tools` adds the versions of this machine's programs to those that make the same image.
     """
     if names and not upgrade:
         raise click.UsageError("NAMEs are for --upgrade", ctx)
@@ -114,17 +114,15 @@ def lock_command(ctx: click.Context, /, *, names: tuple[str, ...], upgrade: bool
 def k3s_ca_command(ctx: click.Context, /, *, file: Path, project: Path) -> None:
     """Make the certificate authorities of the k3s cluster.
 
-    With `ca: file:FILE` in cluster.yaml the cluster uses them, and agents join no other server than yours. Keep FILE.
-    It is a secret, and without it a rebuilt server makes another cluster.
+    With `ca: file:FILE` in cluster.yaml they are the cluster's, and agents know their server before they first see it.
+    Keep FILE: it is a secret, and without it the cluster's successor is another one.
     """
     name = open_project(ctx, project).cluster_name
     # cryptography takes a tenth of a second to import.
     from builder.secrets.k3s_ca import write_ca  # noqa: PLC0415
 
     write_ca(name, file)
-    show(
-        f"{file}: write `ca: file:{file}` under k3s in profiles/cluster.yaml, before a node of the cluster first starts"
-    )
+    show(f"{file}: say `ca: file:{file}` under k3s in profiles/cluster.yaml, before a node of it first starts")
 
 
 @click.command("completion")

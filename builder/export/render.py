@@ -73,7 +73,7 @@ def write(files: Iterable[Rendered], folder: Path, *, force: bool) -> list[Path]
     in_the_way = [str(path) for path in changed if os.path.lexists(path)]
     if in_the_way and not force:
         hint = "name another folder, or say --force to replace it"
-        raise UsageError("already exists with other content", where=", ".join(in_the_way), hint=hint)
+        raise UsageError("is there already, with other content", where=", ".join(in_the_way), hint=hint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in changed.items():

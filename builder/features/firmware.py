@@ -122,9 +122,9 @@ def _refuse_contradictions(lines: Iterable[ConfigLines]) -> None:
                     filter_name == other_filter or ALL in (filter_name, other_filter)
                 ):
                     raise ConfigurationError(
-                        f"{name} of config.txt is set by two features: {other.feature} and {text.feature}",
+                        f"{name} of config.txt is wanted by two features: {other.feature} and {text.feature}",
                         where=text.origin,
-                        hint=f"{other.feature} sets it at {other.origin}: keep one of them",
+                        hint=f"{other.feature} gives it at {other.origin}: keep one of them",
                     )
             given[name].append((filter_name, text))
 

@@ -19,7 +19,7 @@ def fetch(pins: Iterable[Pin], cache: Cache, progress: Progress, *, offline: boo
     if not missing:
         return
     for path in filter(Path.exists, map(cache.path, missing)):
-        progress.step("cache", f"{path} is damaged: it is removed, and made or fetched again")
+        progress.step("cache", f"{path} is damaged: away with it, and anew")
     if offline:
         total, first = sum(pin.size or 0 for pin in missing.values()), next(iter(missing.values()))
         raise DownloadError(

@@ -167,7 +167,7 @@ def same_disk(shown: Identity, device: Device, path: Path) -> None:
         raise FlashRefusedError("is gone", where=str(path))
     now, open_one = row.identity, replace(row.identity, size=size, diskseq=diskseq)
     if different := dict.fromkeys((*guard.changed(shown, now), *guard.changed(shown, open_one))):
-        raise FlashRefusedError(f"is not the disk that was checked: {'; '.join(different)}", where=str(path))
+        raise FlashRefusedError(f"is not the disk that was looked at: {'; '.join(different)}", where=str(path))
 
 
 def _write(  # noqa: PLR0917

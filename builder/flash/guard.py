@@ -93,15 +93,15 @@ def content_refusals(device: BlockDevice, content: Content, wanted: Wanted) -> l
     record = content.record
     if record is None or content.extra_partitions or set(content.signatures) - {_OUR_TABLE}:
         found = holdings(device, content)
-        return [Reason("foreign", f"holds {found}; --overwrite-existing erases all of it")] if found else []
+        return [Reason("foreign", f"holds {found}; --overwrite-existing gives all of it up")] if found else []
     reasons = []
     if (record.cluster, record.node) != (wanted.cluster, wanted.node):
-        text = f"is the disk of {record.describe()}, not of {wanted.node}; --overwrite-existing erases that node"
+        text = f"is the disk of {record.describe()}, not of {wanted.node}; --overwrite-existing gives that node up"
         reasons.append(Reason("other-node", text))
     if wanted.expect_serial is not None:
         kind: Kind = "guest-data" if content.guest_bytes is not None else "server-data"
         for text in node_data(content):
-            reasons.append(Reason(kind, f"holds {record.node}'s {text}; --overwrite-existing erases it"))
+            reasons.append(Reason(kind, f"holds {record.node}'s {text}; --overwrite-existing gives it up"))
     return reasons
 
 
@@ -132,7 +132,7 @@ def holdings(device: BlockDevice, content: Content = Content()) -> str:  # noqa:
     known = {device.table, *(node.filesystem for node in device.tree())}
     found += [name for name in content.signatures if name not in known]
     if not found and not content.blank:
-        found.append("unknown data (encrypted?)")
+        found.append("data of no kind that is known (encrypted?)")
     return ", ".join(dict.fromkeys(found))
 
 
@@ -163,7 +163,7 @@ def _no_disk(survey: Survey, device: BlockDevice) -> Iterator[Reason]:
     if device.transport in _NETWORKS:
         yield Reason("network", f"is reached by {device.transport}, and other machines may be using it")
     if device.type == "loop" and re.match("/dev/(?!shm/)", device.sysfs.backing_file):
-        yield Reason("held", f"is a loop device on {device.sysfs.backing_file}; name that device instead")
+        yield Reason("held", f"stands on {device.sysfs.backing_file}, which it would overwrite; name that")
 
 
 def _in_use(survey: Survey, device: BlockDevice) -> Iterator[Reason]:
@@ -237,7 +237,7 @@ def _unfit(survey: Survey, device: BlockDevice, wanted: Wanted) -> Iterator[Reas
         )
     identity = device.identity
     if wanted.expect_serial not in (None, identity.password):
-        text = f"is not the expected disk: its {identity.password_name} is {identity.password}"
+        text = f"is not the one that is expected: its {identity.password_name} is {identity.password}"
         yield Reason("unexpected", text)
     for other in survey.disks:
         if _twins(device, other):

@@ -77,7 +77,7 @@ def signed_by(image: Path, manifest: bytes, signers: Sequence[Signer]) -> Signed
     if not forms:
         return Signed("", f"by nobody: {_SUMS} has no signature")
     if not signers:
-        return Signed("", f"by an unknown signer: name the keys that you trust by --signer FILE or in {SIGNERS}/")
+        return Signed("", f"by somebody unknown: --signer FILE or {SIGNERS}/ names the keys that you believe")
     listed = read_regular(sums, limits.SUMS)
     reasons: list[str] = []
     for form in forms:
@@ -89,7 +89,7 @@ def signed_by(image: Path, manifest: bytes, signers: Sequence[Signer]) -> Signed
                 return Signed(signer.name, f"by {signer.name}")
             reasons.append(f"{signer.name}: {against}")
     why = f" ({'; '.join(reasons)})" if reasons else ""
-    return Signed("", f"by none of the {len(signers)} keys that you trust{why}")
+    return Signed("", f"by none of the {len(signers)} keys that you believe{why}")
 
 
 def require_signed(image: Path, signed: Signed) -> None:
@@ -135,7 +135,7 @@ def _fingerprint(signer: Signer) -> str:
     found = re.findall(r"^pub:.*\n(?:fpr|[a-z]+):+([0-9A-F]{40}):", said.text, re.MULTILINE)
     if len(found) != 1:
         raise ConfigurationError(
-            f"holds {len(found)} public keys instead of one",
+            f"holds {len(found)} public keys, and one is wanted",
             where=signer.name,
             hint="a file holds one key of minisign, or one of OpenPGP: `gpg --armor --export FINGERPRINT`",
         )

@@ -82,7 +82,7 @@ def image_source(image: Path, manifest: Manifest) -> Iterator[Image]:
     facts, extents = manifest.image, extents_of(manifest.image)
     if image_digest(facts.chunks) != facts.digest:
         raise VerifyMismatchError(
-            "has a manifest with a digest that does not match its chunks", where=str(image), hint=_AGAIN
+            "has a manifest whose digest is not that of its chunks", where=str(image), hint=_AGAIN
         )
     zeros = zeros_between(extents, manifest)
     if is_compressed(image):

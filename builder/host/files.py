@@ -162,7 +162,7 @@ def _absolute(root: Path, name: str) -> Path:
     try:
         return Path(os.path.normpath(Path.cwd() / root / Path(name).expanduser()))
     except RuntimeError as error:  # pathlib: no home of that name
-        raise ConfigurationError("names the home of an unknown user", where=name) from error
+        raise ConfigurationError("names the home of nobody here", where=name) from error
 
 
 def _found(entry: str, folder: int) -> Found:

@@ -28,7 +28,7 @@ def read_lock(path: Path) -> Lock:
 
 def write_lock(path: Path, lock: Lock) -> None:
     """Replace the file. The caller holds `locked`. Raises DiskFullError."""
-    with told_when_full(path.parent, "make room there for the lock file"):
+    with told_when_full(path.parent, "make room there: what was resolved is to be written into the lock"):
         for left in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 16}.tmp"):
             left.unlink()  # a killed build left it: nobody else writes while the lock is held
         files.replace(path, to_text(lock).encode())

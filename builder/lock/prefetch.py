@@ -81,7 +81,7 @@ def _take_in(file: Path, known: dict[str, Pin], cache: Cache, progress: Progress
     sha256 = sha256_of(file)
     if sha256 not in known:
         raise DownloadError(
-            f"is named neither by profiles/ nor by {LOCK_FILE}: its sha256 is {sha256}",
+            f"is nothing that profiles/ or {LOCK_FILE} name: its sha256 is {sha256}",
             where=str(file),
             hint="was it downloaded completely?",
         )

@@ -120,7 +120,7 @@ class Relocker:
             if only is None:
                 return lock.without(name)
             raise ConfigurationError(
-                f"{', '.join(sorted(only))} cannot be renewed alone: the layer below {name} is not in the cache",
+                f"{', '.join(sorted(only))} cannot be renewed alone: what {name} is installed on is not in the cache",
                 where=LOCK_FILE,
                 hint=f"build once, or renew all of it: pimu-build lock --upgrade '{name}'",
             )
@@ -189,9 +189,7 @@ def _chosen(lock: Lock, names: Collection[str]) -> tuple[set[str], set[str]]:
                 name, [*known, *(thing.rpartition(" ")[0] for thing in known), *debs], n=1
             )
             hint = f"did you mean {close[0]}?" if close else "`pimu-build lock` lists what is locked"
-            raise ConfigurationError(
-                f"{name} is neither an entry nor a package in an entry", where=LOCK_FILE, hint=hint
-            )
+            raise ConfigurationError(f"{name} is neither locked nor a package of what is", where=LOCK_FILE, hint=hint)
         things |= found
         packages |= set() if found else {name}
     return things, packages

@@ -64,7 +64,7 @@ class Resolver:
             self._refuse_news(name)
             if self.offline:
                 raise DownloadError(
-                    f"{self.path.name} has no entry for {name}", hint="run once without --offline to resolve it"
+                    f"{self.path.name} has no answer for {name}", hint="run once without --offline to resolve it"
                 )
             self._progress.step("resolve", f"{name}: ask the archive")
             before = self._before(name, request, sources)
@@ -138,7 +138,7 @@ class Resolver:
     def _refuse_news(self, name: str) -> None:
         if self._locked:
             raise ConfigurationError(
-                f"has no entry for {name} as the profiles ask for it now",
+                f"has no answer for {name} as the profiles ask for it now",
                 where=self.path.name,
                 hint="build once without --locked, and look at what has changed",
             )
@@ -165,9 +165,7 @@ class Resolver:
                 where=self.path.name,
                 hint="build without --locked; if the image is the same, `pimu-build lock --upgrade tools` locks both",
             )
-        self._progress.step(
-            "tools", f"other versions than in {self.path.name}, so the image may have other bytes: {text}"
-        )
+        self._progress.step("tools", f"the image may have other bytes than with those of {self.path.name}: {text}")
 
     def keep_tools(self, tools: Mapping[str, str]) -> None:
         """Lock the versions of programs that are not in the lock yet."""

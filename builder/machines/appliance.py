@@ -94,7 +94,7 @@ class Appliance:
             guest.close()
             appliance_kernel()  # its absence is the usual reason, and its error is clearer
             raise BuildError(
-                f"the libguestfs appliance does not start: {error}", hint="run libguestfs-test-tool to see why"
+                f"the libguestfs appliance does not start: {error}", hint="libguestfs-test-tool shows what happens"
             ) from error
         except BaseException:
             guest.close()

@@ -115,11 +115,11 @@ def _await(control: socket.socket) -> None:
     try:
         said = control.recv(limits.NETWORK_MESSAGE)
     except OSError as error:
-        raise BuildError(f"the machine's network does not start: {error}") from error
+        raise BuildError(f"the machine's network does not come: {error}") from error
     if not said:
-        raise MissingToolError("this kernel allows no network namespace", hint=NAMESPACES_REMEDY)
+        raise MissingToolError("this kernel lets us have no network namespace of our own", hint=NAMESPACES_REMEDY)
     if said != READY:
-        raise BuildError(f"the machine's network does not start: {said.decode(errors='replace')}")
+        raise BuildError(f"the machine's network does not come: {said.decode(errors='replace')}")
 
 
 def _received(control: socket.socket, place: Place) -> socket.socket:
@@ -165,7 +165,7 @@ def _place(text: str) -> Place:
     if not 0 < number < 1 << 16:
         raise ValueError(f"{text!r} has no port from 1 to 65535")
     if known.is_loopback and str(known) != LOOPBACK:
-        raise ValueError(f"{text!r} cannot be reached by a machine: name {LOOPBACK}")
+        raise ValueError(f"{text!r} is no address that a machine finds: name {LOOPBACK}")
     if known.is_multicast or known.is_unspecified or known.is_link_local:
         raise ValueError(f"{text!r} is no address of one machine")
     return Place(str(known), number)

@@ -101,7 +101,7 @@ class Record:
             there = line.split(":")
             if there[0] == fields[0]:
                 if len(there) in _WITH_ID and len(there) == len(fields) and there[2] != fields[2] and fields[2]:
-                    raise ConfigurationError(f"{fields[0]} already exists, with id {there[2]}")
+                    raise ConfigurationError(f"{fields[0]} is there already, with id {there[2]}")
                 lines[number] = record
                 break
         else:
@@ -162,7 +162,7 @@ class Substitute:
     def apply(self, text: str, resolve: Resolve = refuse_secrets) -> str:
         changed, count = re.subn(self.pattern, self.replacement, text, flags=re.MULTILINE)
         if not count and not self.optional:
-            raise ConfigurationError(f"nothing matches {self.pattern!r}", hint="the base does not match its profile")
+            raise ConfigurationError(f"nothing matches {self.pattern!r}", hint="the base is not what its profile says")
         return changed
 
 

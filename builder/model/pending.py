@@ -32,7 +32,7 @@ class _Value(BaseModel):
 def _below(folders: tuple[str, ...]) -> AfterValidator:
     def check(path: str) -> str:
         if not path.startswith(folders):
-            raise ValueError("is no place for a secret")
+            raise ValueError("is no place where a secret belongs")
         return path
 
     return AfterValidator(check)
@@ -102,7 +102,7 @@ class PendingRecord(_Asked):
     """One line of a colon-separated database on the root volume. It replaces the line with the same first field."""
 
     place: Literal["record"] = "record"
-    path: Annotated[str, of_form("/etc/shadow", "is no place for a password")]
+    path: Annotated[str, of_form("/etc/shadow", "is no place where a password belongs")]
     fields: Annotated[tuple[RecordField | Slot, ...], Field(min_length=9, max_length=9)]
 
     @model_validator(mode="after")

@@ -223,7 +223,7 @@ class Guest(Strict):
         if not isinstance(info.data["source"], InstallerSource):
             raise ValueError("are for an installer, and source is of another kind")
         if not re.fullmatch(r"\d+(\.\d+)+", release):
-            raise ValueError(f"are for Alpine, and {release} is no release of Alpine such as 3.24.2")
+            raise ValueError(f"are for a release of Alpine such as 3.24.2, and {release} is none")
         if entry_for(release, answers) is None:
             raise ValueError(f"none is for Alpine {release} or older")
         return answers
@@ -288,9 +288,7 @@ class NodeSettings(Strict):
     def _runs_where_it_can(cls, k3s: K3sNode | None, info: ValidationInfo) -> K3sNode | None:
         guest = info.data.get("guest", "none")
         if isinstance(k3s, K3sAgent) and guest == "none":
-            raise ValueError("an agent runs in the guest, and the node has no guest; say k3s: null")
+            raise ValueError("an agent is the guest, and there is none; without a guest, say k3s: null")
         if isinstance(k3s, K3sServer) and guest != "none":
-            raise ValueError(
-                f"a server runs on the Pi itself, and guest {guest} would take its memory; say guest: none"
-            )
+            raise ValueError(f"a server is the Pi itself, whose memory guest {guest} would take; say guest: none")
         return k3s

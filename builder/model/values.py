@@ -82,7 +82,7 @@ def _prefix(length: str) -> int:
         raise ValueError(f"has {length!r} for a prefix length; write for example /24") from error
     prefix = f"{mask:032b}0".index("0")
     if mask != (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF:
-        raise ValueError(f"has {length}, which is no netmask; write a prefix length, for example /24")
+        raise ValueError(f"has {length} for a netmask, which is none; write its prefix length, for example /24")
     return prefix
 
 
@@ -96,9 +96,9 @@ def _check_machine(text: str) -> None:
     """Raises ValueError unless the text is the address of one machine, in a form that all programs read alike (some
     take `010` as eight)."""
     if ":" in text:
-        raise ValueError(f"{text} is an IPv6 address; write an IPv4 address")
+        raise ValueError(f"{text} is an IPv6 address, and an IPv4 address is wanted here")
     if "/" in text:
-        raise ValueError(f"{text} has a prefix length; write the address alone")
+        raise ValueError(f"{text} has a prefix length, and an address alone is wanted here")
     if text != text.strip():
         raise ValueError("has a blank before or behind it")
     address = ipaddress.IPv4Address(text)

@@ -31,7 +31,7 @@ def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
         first = placed.setdefault(_place(edit.volume, edit.path), edit)
         if first.path != edit.path:
             raise ConfigurationError(
-                f"{edit.volume}:{edit.path} is set in two ways: FAT has one name for it and {first.path}",
+                f"{edit.volume}:{edit.path} is wanted in two ways: FAT has one name for it and {first.path}",
                 where=edit.origin,
                 hint=_both(first, edit),
             )
@@ -39,7 +39,7 @@ def in_order(edits: Iterable[Edit], base: Base) -> tuple[Edit, ...]:
             kept.append(edit)
         elif replace(edit, feature=first.feature, origin=first.origin) != first:
             raise ConfigurationError(
-                f"{edit.volume}:{edit.path} is set in two ways", where=edit.origin, hint=_both(first, edit)
+                f"{edit.volume}:{edit.path} is wanted in two ways", where=edit.origin, hint=_both(first, edit)
             )
     for edit in kept:
         _check_parents(edit, placed)
@@ -56,7 +56,7 @@ def refuse_lost(base_edits: Iterable[Edit], edits: Iterable[Edit]) -> None:
             continue
         if replace(edit, feature=first.feature, origin=first.origin, scope=first.scope) != first:
             raise ConfigurationError(
-                f"{edit.volume}:{edit.path} is set in two ways", where=first.origin, hint=_both(first, edit)
+                f"{edit.volume}:{edit.path} is wanted in two ways", where=first.origin, hint=_both(first, edit)
             )
 
 

@@ -53,8 +53,8 @@ def _conf(context: Context, texts: dict[str, SeedText]) -> SeedFile:
             raise ConfigurationError("is missing", where=f"cloud-init/{name}.j2", hint=hint)
     for name in _UNREAD:
         if name in texts:
-            hint = "put its content into user-data"
-            raise ConfigurationError("is not read by any guest", where=texts[name].origin, hint=hint)
+            hint = "what it says belongs into user-data"
+            raise ConfigurationError("is read by no guest", where=texts[name].origin, hint=hint)
     seed = _guest_seed(context, texts)
     return SeedFile(seed_conf.NAME, seed_conf.to_text(seed).encode(), texts["user-data"].origin)
 

@@ -96,13 +96,13 @@ def _account_problems(document: Document, config: CloudConfig, found: Sequence[A
     if not found:
         yield Problem(mark("users"), "users: is empty, so the guest has no account", "name one with its ssh keys")
     elif not any(account.keys for account in found):
-        text = f"no account has an ssh key, so nobody can log in: {', '.join(names)}"
+        text = f"no account has an ssh key, so nobody gets in: {', '.join(names)}"
         yield Problem(mark("users"), text, "put ssh_authorized_keys below the account's name")
     if config.user is not None and _DEFAULT not in config.users:
         text = f"user: {config.user} renames the account `default`, which users does not list"
         yield Problem(mark("user"), text, "take it out, or list `default`")
     if config.ssh_authorized_keys and _DEFAULT not in config.users:
-        text = "ssh_authorized_keys: belong to the account `default`, which users does not list"
+        text = "ssh_authorized_keys: are those of the account `default`, which users does not list"
         yield Problem(mark("ssh_authorized_keys"), text, "put them below an account of users")
 
 

@@ -98,7 +98,7 @@ class Project:
         files = [Path(entry.name) for entry in self._door.entries(f"profiles/{kind}") if not entry.name.startswith(".")]
         for file in (file for file in files if file.suffix != ".yaml"):
             hint = f"name it {one_line(file.stem)}.yaml"
-            raise ConfigurationError("would be ignored", where=f"profiles/{kind}/{file}", hint=hint)
+            raise ConfigurationError("would not be read", where=f"profiles/{kind}/{file}", hint=hint)
         return tuple(file.stem for file in files)
 
     @property
@@ -228,7 +228,7 @@ class Project:
         layer = self._layer("roles", self._choose("roles", choice, "role"), ROLE_KEYS)
         if "guest" not in layer.data:
             guests = ", ".join(f"guest: {name}" for name in ("none", _DEFAULT, *self.names("guests")))
-            refuse([Problem(layer.origins.mark(""), "guest: is missing", f"say which guest the role runs: {guests}")])
+            refuse([Problem(layer.origins.mark(""), "guest: is missing", f"a role says what it runs: {guests}")])
         return layer
 
     def _preset(self, name: str | None, role: Document) -> Document:

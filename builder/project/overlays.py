@@ -40,7 +40,9 @@ def read_overlays(door: Door, manifest: Document) -> dict[str, tuple[OverlayFile
     """Files by set, such as `features/swap` or `roles/worker`. Each set is sorted by volume and path."""
     for entry in door.entries(_TOP):
         if entry.name not in (*_KINDS, "manifest.yaml", "README.md"):
-            raise ConfigurationError("would be ignored", where=f"{_TOP}/{entry.name}", hint=nearest(entry.name, _KINDS))
+            raise ConfigurationError(
+                "would not be read", where=f"{_TOP}/{entry.name}", hint=nearest(entry.name, _KINDS)
+            )
     sets = [folder for kind in _KINDS for folder in _folders(door, f"{_TOP}/{kind}")]
     read = {folder.removeprefix(f"{_TOP}/"): tuple(_files(door, folder)) for folder in sets}
     return _with_manifest(read, manifest)
@@ -149,5 +151,5 @@ def _with_manifest(read: dict[str, tuple[OverlayFile, ...]], manifest: Document)
                 for file, hit in zip(files, hits, strict=True)
             )
         if not matched or not glob.startswith("/"):
-            refuse([Problem(manifest.origins.mark(glob), f"{glob}: matches no file in overlays/")])
+            refuse([Problem(manifest.origins.mark(glob), f"{glob}: is the path of no file in overlays/")])
     return read

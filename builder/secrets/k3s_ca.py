@@ -36,7 +36,7 @@ def write_ca(cluster: str, file: Path) -> None:
             os.link(fresh, file)  # link(2) replaces nothing, and follows no symlink that has the name
     except FileExistsError as there:
         raise ConfigurationError(
-            "already exists, and a cluster may depend on it", where=str(file), hint="name another file with --to"
+            "is there already, and a cluster may hang by it", where=str(file), hint="name another file with --to"
         ) from there
     except OSError as refused:
         raise ConfigurationError(f"cannot be written: {refused.strerror}", where=str(file)) from refused

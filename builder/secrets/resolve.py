@@ -159,7 +159,7 @@ class Secrets:
         if place == "file":
             return _private_text(self._project, name)
         if self._ask is None:
-            raise ConfigurationError(f"nobody can be asked for the {kind}", hint="use env: or file:")
+            raise ConfigurationError(f"nobody is there to be asked for the {kind}", hint="use env: or file:")
         return self._ask(kind)
 
 

@@ -147,7 +147,7 @@ def _value(value: object) -> object:
         return {_value(key): _value(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"{_words(type(value).__name__)} cannot be written as a value")
+    raise ValueError(f"{_words(type(value).__name__)} is no value to be written")
 
 
 def _quote_sh(value: object) -> str:
@@ -227,7 +227,7 @@ def _told(error: Exception, variables: Mapping[str, Plain]) -> tuple[str, str]:
         all_names = f"the template knows: {', '.join(sorted(variables))}"
         return f"there is no variable {missing.name}", all_names if close.startswith("known") else close
     if missing.owner is None:
-        return f"there is no {missing.name}: the value before it is none", ""
+        return f"there is no {missing.name}: it is looked for in none", ""
     owner = _path(missing.owner, variables) or _words(type(missing.owner).__name__)
     known = sorted(missing.owner) if isinstance(missing.owner, dict) else []
     return f"{owner} has no {missing.name}", nearest(missing.name, known) if known else ""

@@ -126,7 +126,7 @@ def test_a_role_s_own_config_txt_is_refused_and_so_is_a_base_s(project_folder: P
         file = project_folder / "overlays" / folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("dtoverlay=disable-wifi\n")
-        with pytest.raises(ConfigurationError, match="is set in two ways"):
+        with pytest.raises(ConfigurationError, match="is wanted in two ways"):
             plan_of(project_folder)
         file.unlink()
 
@@ -203,7 +203,7 @@ def test_one_setting_from_two_features_is_refused(lines: tuple[str, ...], clash:
     second = replace(first, feature="own", origin="b", lines=lines)
     if clash:
         with pytest.raises(
-            ConfigurationError, match=r"arm_freq of config.txt is set by two features: overclock and own"
+            ConfigurationError, match=r"arm_freq of config.txt is wanted by two features: overclock and own"
         ):
             list(firmware_edits([first, second], base))
     else:
@@ -263,7 +263,7 @@ def test_own_words_in_an_overlay_that_is_read_no_longer_are_not_lost_in_silence(
     assert before.edits
 
     file.write_text("root=PARTUUID={{ identity.partuuid }}-02 pcie_aspm=off\n")
-    with pytest.raises(ConfigurationError, match="is no longer read, but has its own kernel words") as refused:
+    with pytest.raises(ConfigurationError, match="is read no longer, and has words of its own") as refused:
         plan_of(project_folder)
     assert "kernel_words: [WORD]" in str(refused.value)
 

@@ -72,7 +72,7 @@ def test_a_packaged_component_comes_back_when_a_node_says_so(project_folder: Pat
 
 def test_a_second_server_joins_the_first_with_etcd_and_is_refused_without(project_folder: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"the cluster's server is node-001\.lan, and with sqlite there can be only one"
+        ConfigurationError, match=r"the cluster's server is node-001\.lan, and with sqlite there is one"
     ):
         plan_of(project_folder, role="server", name="node-002")
     node = "role: server\nk3s: {datastore: etcd}\n"

@@ -50,7 +50,7 @@ def test_a_pi_of_which_nothing_is_known_is_not_reckoned_with(project_folder: Pat
 
 def test_memory_that_is_swap_is_said_with_what_it_costs(project_folder: Path) -> None:
     (note,) = notes(project_folder, "machine: {memory: 60GiB}\n")
-    assert "is given 60 GiB of memory, and the pi4-8g has 6 GiB for it. The rest is swap on the SSD" in note
+    assert "has 60 GiB, and the pi4-8g has 6 GiB for it: the rest is swap on the SSD" in note
     assert "writes 960 MiB of page descriptions" in note
 
 

@@ -90,7 +90,7 @@ def test_the_kernel_knows_the_new_partitions(ran: Ran) -> None:
 def test_what_is_on_it_then_is_not_given_up_unasked(ran: Ran) -> None:
     for serial in ran.kinds:
         status, said = ran.told[f"{serial} again"]
-        assert (status, "--overwrite-existing erases all of it" in said) == (7, True), said
+        assert (status, "--overwrite-existing gives all of it up" in said) == (7, True), said
 
 
 def test_a_mounted_partition_of_it_is_in_use(ran: Ran) -> None:
@@ -102,7 +102,7 @@ def test_a_mounted_partition_of_it_is_in_use(ran: Ran) -> None:
 def test_another_ones_serial_number_is_refused(ran: Ran) -> None:
     for serial in ran.kinds:
         status, said = ran.told[f"{serial} another"]
-        assert (status, f"it is not the expected disk: its serial number is {serial}" in said) == (7, True), said
+        assert (status, f"it is not the one that is expected: its serial number is {serial}" in said) == (7, True), said
 
 
 def test_sectors_that_cannot_be_read_back(ran: Ran) -> None:

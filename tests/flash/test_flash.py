@@ -510,7 +510,7 @@ class TestPerson:
         assert flash(command_line, images / "ran.img", disk) == 0
         before = sha256(disk)
         ended, said = self.answered(images / "node.img", disk, str(DISK), answer)
-        assert (ended, "To erase it, type node-003" in said) == (status, True), said
+        assert (ended, "To give it up, type node-003" in said) == (status, True), said
         assert (sha256(disk) == before) == bool(status)
 
 

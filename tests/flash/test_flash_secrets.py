@@ -216,7 +216,7 @@ def test_secrets_for_an_image_that_has_its_own_are_refused(
     built: Built, folder: Path, flash: Run, disk: Path, capsys: Output
 ) -> None:
     assert flash(built.image, disk, "--token-file", str(folder / "token")) == 3
-    assert "the image has its secrets already, or needs none" in capsys.readouterr().err
+    assert "holds its secrets already, or needs none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("--role", "worker"), ("--offline",), ("--base", DEBIAN)])

@@ -446,4 +446,4 @@ def test_a_device_node_that_becomes_another_disks_is_noticed(
                 at(other)
                 assert "is in use: it is open in" in refused(device=node, also=[other])
         else:
-            assert "is not the disk that was checked: its device number was" in refused(device=node, also=[other])
+            assert "is not the disk that was looked at: its device number was" in refused(device=node, also=[other])

@@ -117,7 +117,7 @@ def test_what_was_fetched_is_locked_and_later_builds_ask_nobody(project: Path, s
 
 
 def test_a_lock_that_does_not_know_k3s_is_not_changed_unasked(project: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"has no entry for k3s v1\.36\.5\+k3s1 k3s as the profiles ask"):
+    with pytest.raises(ConfigurationError, match=r"has no answer for k3s v1\.36\.5\+k3s1 k3s as the profiles ask"):
         blobs(plan_of(project), project, locked=True)
     with pytest.raises(DownloadError, match=r"pimu.lock has no k3s v1\.36\.5\+k3s1 k3s"):
         blobs(plan_of(project), project, offline=True)

@@ -237,7 +237,7 @@ def test_releases_are_numbers_not_texts() -> None:
     ("release", "error"),
     [
         ("3.14.2", "answers: none is for Alpine 3.14.2 or older"),
-        ("edge", "answers: are for Alpine, and edge is no release of Alpine such as 3.24.2"),
+        ("edge", "answers: are for a release of Alpine such as 3.24.2, and edge is none"),
     ],
 )
 def test_a_release_without_a_dialect_is_refused(release: str, error: str) -> None:

@@ -113,7 +113,7 @@ def test_a_host_without_namespaces_is_told_of_and_starts_nothing() -> None:
         textwrap.dedent(script),
     ]
     root = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    assert run(argv, env=root).text == "this kernel allows no network namespace True\n"
+    assert run(argv, env=root).text == "this kernel lets us have no network namespace of our own True\n"
 
 
 def test_nothing_is_left_when_a_machines_network_ends(site: Site) -> None:

@@ -356,7 +356,7 @@ class TestSigned:
         [
             ("unsigned", "by nobody: there is no SHA256SUMS"),
             ("sums alone", "by nobody: SHA256SUMS has no signature"),
-            ("signed by a stranger", "by none of the 1 keys that you trust"),
+            ("signed by a stranger", "by none of the 1 keys that you believe"),
             ("nobody is believed", "by somebody unknown"),
             ("other sums", "is a bad signature by"),
             ("other sums for gpg", "is a bad signature by"),
@@ -404,7 +404,7 @@ class TestSigned:
         two = tmp_path / "two.asc"
         two.write_bytes((keys / "stranger.asc").read_bytes() + (keys / "publisher.asc").read_bytes())
         assert flash(command_line, image, disk, "--signer", str(two)) == 3
-        assert "public keys instead of one" in capsys.readouterr().err
+        assert "public keys, and one is wanted" in capsys.readouterr().err
         assert not content(disk).strip(b"\0")
 
 

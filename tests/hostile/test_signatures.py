@@ -218,7 +218,7 @@ def signed_set(publisher: Publisher, forge: Forge) -> tuple[Signed, bytes]:
 def test_of_a_set_whose_signature_does_not_count_the_reason_is_said(publisher: Publisher, name: str) -> None:
     signed, _ = signed_set(publisher, FORGERIES[name][0])
     assert signed.by == ""
-    assert signed.text.startswith("by none of the 1 keys that you trust (publisher.asc: ")
+    assert signed.text.startswith("by none of the 1 keys that you believe (publisher.asc: ")
     assert SETS[name] in signed.text
 
 

@@ -317,7 +317,7 @@ def test_a_name_that_nothing_has_is_an_error(project: Project, name: str, hint: 
     before = project.lock.read_text()
     with pytest.raises(ConfigurationError) as caught:
         project.upgrade("lib", name)
-    assert str(caught.value) == f"pimu.lock: {name} is neither an entry nor a package in an entry\n  {hint}"
+    assert str(caught.value) == f"pimu.lock: {name} is neither locked nor a package of what is\n  {hint}"
     assert project.lock.read_text() == before
 
 

@@ -170,7 +170,7 @@ def test_another_version_of_a_tool_is_told_and_refused_when_locked(tmp_path: Pat
     resolver = Resolver(path, cache, store, told, offline=True)
     resolver.require_tools(here)
     said = "mke2fs 1.47.4 (locked: 1.47.2)"
-    assert told.lines == [f"tools other versions than in pimu.lock, so the image may have other bytes: {said}"]
+    assert told.lines == [f"tools the image may have other bytes than with those of pimu.lock: {said}"]
 
     strict = Resolver(path, cache, store, told, offline=True, locked=True)
     with pytest.raises(ConfigurationError) as caught:
@@ -271,9 +271,9 @@ def test_locked_takes_nothing_new(tmp_path: Path) -> None:
     path, cache, store = tmp_path / "pimu.lock", Cache(tmp_path / "cache"), Store(tmp_path / "cache")
     path.write_text(before := to_text(lock()))
     resolver = Resolver(path, cache, store, Silent(), offline=False, locked=True)
-    with pytest.raises(ConfigurationError, match=r"pimu.lock: has no entry for worker as the profiles ask"):
+    with pytest.raises(ConfigurationError, match=r"pimu.lock: has no answer for worker as the profiles ask"):
         resolver.resolve("worker", sources=[SOURCE], architecture="arm64", packages=["tmux"], bootstrap=False)
-    with pytest.raises(ConfigurationError, match="has no entry for raspios-trixie"):
+    with pytest.raises(ConfigurationError, match="has no answer for raspios-trixie"):
         resolver.published(named_base("raspios-trixie", SOURCE_IMAGE), never)
     assert path.read_text() == before
 
@@ -400,7 +400,7 @@ def test_without_network_a_changed_request_is_an_error_and_the_lock_stays(tmp_pa
     text = to_text(lock())
     (tmp_path / "pimu.lock").write_text(text)
     resolver = Resolver(tmp_path / "pimu.lock", Cache(tmp_path), Store(tmp_path), Silent(), offline=True)
-    with pytest.raises(DownloadError, match=r"pimu.lock has no entry for worker\n  run once without --offline"):
+    with pytest.raises(DownloadError, match=r"pimu.lock has no answer for worker\n  run once without --offline"):
         resolver.resolve("worker", sources=[SOURCE], architecture="arm64", packages=["vim"], bootstrap=False)
     assert (tmp_path / "pimu.lock").read_text() == text
 

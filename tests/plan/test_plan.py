@@ -59,7 +59,7 @@ def test_two_ways_for_one_path_name_both_who_asked(shipped_folder: Path) -> None
         ordered(shipped_folder, write("/a", content=b"1"), write("/a", feature="two", content=b"2"))
 
     assert str(caught.value) == (
-        "two.yaml:1: root:/a is set in two ways\n"
+        "two.yaml:1: root:/a is wanted in two ways\n"
         "  one (one.yaml:1): write root:/a 0644 0:0 1 bytes\n"
         "  two (two.yaml:1): write root:/a 0644 0:0 1 bytes"
     )
@@ -67,13 +67,13 @@ def test_two_ways_for_one_path_name_both_who_asked(shipped_folder: Path) -> None
 
 @pytest.mark.parametrize("second", [Remove, MakeDir])
 def test_different_kinds_for_one_path_are_refused(second: type[Edit], shipped_folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="set in two ways"):
+    with pytest.raises(ConfigurationError, match="wanted in two ways"):
         ordered(shipped_folder, write("/a"), like(write("/a"), second))
 
 
 def test_writing_over_what_was_patched_is_refused(shipped_folder: Path) -> None:
     patch = like(write("/a"), PatchText, patch=Line("1"))
-    with pytest.raises(ConfigurationError, match="set in two ways"):
+    with pytest.raises(ConfigurationError, match="wanted in two ways"):
         ordered(shipped_folder, patch, write("/a", node=True))
 
 
@@ -114,7 +114,7 @@ def test_a_symlink_on_fat_is_refused(shipped_folder: Path) -> None:
 
 
 def test_fat_names_that_differ_in_case_are_one(shipped_folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="set in two ways"):
+    with pytest.raises(ConfigurationError, match="wanted in two ways"):
         ordered(shipped_folder, write("/CONFIG.TXT", volume="boot"), write("/config.txt", volume="boot", content=b"1"))
 
 

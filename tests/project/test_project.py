@@ -316,7 +316,7 @@ def test_special_files_are_refused(bare_folder: Path) -> None:
         ("features/x/root/etc/a\nb", "", "has a name with an unprintable character"),
         ("features/x/root/etc/a.j2", b"\xff", "is a template, but not UTF-8 text"),
         ("features/x/root", "", "is not a folder"),
-        ("worker/root/etc/motd", "", "would be ignored"),
+        ("worker/root/etc/motd", "", "would not be read"),
         ("features/x/etc/motd", "", "is not a volume\n  known: boot, root"),
     ],
 )

@@ -198,6 +198,6 @@ def test_the_command_makes_a_file_for_its_owner_and_never_over_another(
     assert certificates(from_text(made)["root-ca.crt"])[0].subject.rfc4514_string().startswith("CN=pimu-root-ca@")
     capsys.readouterr()
     assert pimu("k3s-ca", "--to", "profiles/access/ca") == 3
-    assert "profiles/access/ca: already exists, and a cluster may depend on it" in capsys.readouterr().err
+    assert "profiles/access/ca: is there already, and a cluster may hang by it" in capsys.readouterr().err
     assert file.read_text() == made
     assert pimu("k3s-ca", "--to", "nowhere/ca") == 3

@@ -49,7 +49,7 @@ def test_a_secret_is_read_from_a_file_the_environment_or_a_person(
         (SecretRef("env:NO_SUCH", "k3s-token"), "the environment has no NO_SUCH"),
         (SecretRef("file:none", "k3s-token"), "none: cannot be read: No such file or directory"),
         (SecretRef("file:.", "k3s-token"), "is not a regular file"),
-        (SecretRef("prompt", "k3s-token"), "nobody can be asked for the k3s-token"),
+        (SecretRef("prompt", "k3s-token"), "nobody is there to be asked for the k3s-token"),
     ],
 )
 def test_a_secret_that_is_not_there_is_said(tmp_path: Path, reference: SecretRef, error: str) -> None:

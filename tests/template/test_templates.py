@@ -62,7 +62,7 @@ def test_yaml_gives_back_the_same_value_at_any_depth(value: Plain) -> None:
         ("{{ node.swap.seize }}", "t.j2:1: node.swap has no seize\n  did you mean size?"),
         ("{{ node['keys'][0].nme }}", "t.j2:1: node.keys.0 has no nme\n  known: kind"),
         ("{{ node.name.x }}", "t.j2:1: a text has no x"),
-        ("{{ guest.name }}", "t.j2:1: there is no name: the value before it is none"),
+        ("{{ guest.name }}", "t.j2:1: there is no name: it is looked for in none"),
         ("{{ node.name + 1 }}", 't.j2:1: can only concatenate a text (not "a number") to a text'),
         ("{% for x in 1 %}{% endfor %}", "t.j2:1: a number is not iterable"),
         ("\n\n{{ 1 / 0 }}", "t.j2:3: division by zero"),

@@ -65,7 +65,7 @@ def _server(context: Context, server: K3sServer, cluster: K3sCluster) -> Iterato
     first = _is_first(context, cluster)
     if not first and server.datastore != "etcd":
         raise context.refuse(
-            f"the cluster's server is {cluster.server_name}, and with sqlite there can be only one",
+            f"the cluster's server is {cluster.server_name}, and with sqlite there is one",
             key="k3s.datastore",
             hint="say datastore: etcd for both, or k3s: null here",
         )

@@ -33,7 +33,7 @@ def _refuse_lost_words(context: Context, root: KernelWords) -> None:
     for file in context.overlays.get("features/layout-raspi-firmware", ()):
         if tuple(context.text(file).split()) != root.add:
             raise ConfigurationError(
-                "is no longer read, but has its own kernel words",
+                "is read no longer, and has words of its own",
                 where=file.origin,
                 hint="say them as `boot: {kernel_words: [WORD]}` in a role or node, and remove the folder",
             )

@@ -56,8 +56,8 @@ def _disk(context: Context, swap: int) -> Iterator[Note]:
     if left < guest.disk:
         yield Note(
             context.feature,
-            f"the guest's disk may grow to {_text(guest.disk)}, and the SSD has {_text(left)} besides system and swap. "
-            "When the SSD is full, the guest pauses until there is room again",
+            f"the guest's disk may grow to {_text(guest.disk)}, and beside system and swap the SSD has {_text(left)}: "
+            "when that is full, the guest pauses until there is room again",
         )
 
 
@@ -78,10 +78,10 @@ def _memory(context: Context, swap: int) -> Iterator[Note]:
     if wanted > own:
         yield Note(
             context.feature,
-            f"the guest is given {_text(wanted)} of memory, and the {pi} has {_text(own)} for it. The rest is swap on "
-            "the SSD, far slower, and the guest cannot know which part of its memory is swap. Its kernel writes "
-            f"{_text(wanted // _PAGE_TABLE_SHARE)} of page descriptions at its start, and its disk cache goes to swap "
-            "on the same SSD. memory: auto is faster if the Pi's memory is enough",
+            f"the guest is told that it has {_text(wanted)}, and the {pi} has {_text(own)} for it: the rest is swap on "
+            f"the SSD, far slower, and the guest cannot know which part. Its kernel writes "
+            f"{_text(wanted // _PAGE_TABLE_SHARE)} of page descriptions as it starts, and what it caches of its disk "
+            "goes to swap on the same SSD. memory: auto is faster for all that fits",
         )
 
 
