@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import source_from_cache
 from pathlib import Path
 
 from builder import limits
@@ -74,7 +75,7 @@ def settle(root: Path, made: Sequence[Path], unpacked: Path, wanted: Identities)
         if action is None and row is not None and row.remaker is not None:
             action = "remake" if row.remaker else "remove"
         if action is None:
-            if row is None and not holds_private_key(root / name):
+            if row is None and (not holds_private_key(root / name) or _is_compiled_key_of_a_package(root, path, made)):
                 continue
             raise _undecided(root, path)
         if action == "keep":
@@ -90,6 +91,23 @@ def settle(root: Path, made: Sequence[Path], unpacked: Path, wanted: Identities)
         raise ConfigurationError("no package's script has made this file", where=min(chosen), hint="take the line out")
     if needed:
         _lay_remakers(root, wanted, needed, remade)
+
+
+def source_of_bytecode(path: str) -> str:
+    """The Python source that a file in a `__pycache__` folder was compiled from (PEP 3147), or "" for other files."""
+    try:
+        return source_from_cache(path)
+    except ValueError:
+        return ""
+
+
+def _is_compiled_key_of_a_package(root: Path, path: str, made: Sequence[Path]) -> bool:
+    """Whether the key in a file of Python's byte code comes from a source in a package. Everybody has such a key: tests
+    of fail2ban hold one."""
+    source = source_of_bytecode(path).strip("/")
+    if not source or any(os.path.lexists(upper / source) for upper in made) or f"/{source}" not in _listed(root):
+        return False
+    return (root / source).is_file() and holds_private_key(root / source)
 
 
 def _written_by_scripts(root: Path, made: Sequence[Path], unpacked: Path) -> Iterator[str]:

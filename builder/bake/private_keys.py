@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from builder import limits
+from builder.bake.identities import source_of_bytecode
 from builder.bake.key_forms import keys_and_packed, unpack
 from builder.errors import ConfigurationError
 from builder.fs import ext4, fat
@@ -104,7 +105,8 @@ def _with_hidden_keys(names: Iterable[str], dump: Callable[[str, Path], None], w
 
 
 def _as_shipped(image: Path, start: int, paths: Sequence[str], work: Path) -> set[str]:
-    """The paths of unchanged files of packages, by the checksums in this volume's package database."""
+    """The paths of unchanged files of packages, by the checksums in this volume's package database, and of byte code of
+    Python whose source is among `paths` and unchanged."""
     if not paths:
         return set()
     sums = _dpkg_sums(image, start, work) | _apk_sums(image, start, work)
@@ -117,7 +119,7 @@ def _as_shipped(image: Path, start: int, paths: Sequence[str], work: Path) -> se
         if hashlib.new(algorithm, file.read_bytes(), usedforsecurity=False).hexdigest() == digest:
             found.add(path)
         file.unlink()
-    return found
+    return found | {path for path in paths if source_of_bytecode(path) in found}
 
 
 def _dpkg_sums(image: Path, start: int, work: Path) -> Sums:

@@ -170,7 +170,8 @@ class TestGuest:
 
 def image(tmp_path: Path, files: dict[str, bytes], boot: dict[str, bytes] | None = None) -> Path:
     system = tmp_path / "system"
-    sums = f"{hashlib.md5(PROGRAM).hexdigest()}  usr/lib/selftest.so\n{hashlib.md5(b'').hexdigest()}  lib/other\n"
+    listed = {"usr/lib/selftest.so": PROGRAM, "usr/lib/selftest.py": PROGRAM, "lib/other": b""}
+    sums = "".join(f"{hashlib.md5(content).hexdigest()}  {name}\n" for name, content in listed.items())
     for name, content in {**files, "var/lib/dpkg/info/foo.md5sums": sums.encode()}.items():
         (system / name).parent.mkdir(parents=True, exist_ok=True)
         (system / name).write_bytes(content)
@@ -181,9 +182,18 @@ def test_a_key_that_a_package_ships_in_a_program_is_no_secret(tmp_path: Path) ->
     require_no_private_keys(image(tmp_path, {"usr/lib/selftest.so": PROGRAM}), DISK, "node.img")
 
 
+BYTECODE = "usr/lib/__pycache__/selftest.cpython-313.pyc"
+
+
+def test_a_key_in_the_bytecode_of_a_packages_module_is_no_secret(tmp_path: Path) -> None:
+    require_no_private_keys(image(tmp_path, {"usr/lib/selftest.py": PROGRAM, BYTECODE: KEY}), DISK, "node.img")
+
+
 @pytest.mark.parametrize(
     ("files", "boot", "named"),
     [
+        ({"usr/lib/selftest.py": PROGRAM + b"changed", BYTECODE: KEY}, {}, f"root:/{BYTECODE}"),
+        ({BYTECODE: KEY}, {}, f"root:/{BYTECODE}"),
         ({"etc/ssl/private/own.key": KEY}, {}, "root:/etc/ssl/private/own.key"),
         ({"etc/wireguard/wg0.conf": b"PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n"}, {}, "wg0.conf"),
         ({"usr/lib/selftest.so": PROGRAM + b"changed"}, {}, "root:/usr/lib/selftest.so"),
@@ -191,7 +201,16 @@ def test_a_key_that_a_package_ships_in_a_program_is_no_secret(tmp_path: Path) ->
         ({"srv/far": b"x" * 300_000 + KEY}, {}, "root:/srv/far"),
         ({}, {"id_rsa": KEY}, "boot:/id_rsa"),
     ],
-    ids=["PEM", "WireGuard", "changed program", "listed with another checksum", "far down", "on the boot volume"],
+    ids=[
+        "bytecode of a changed module",
+        "bytecode alone",
+        "PEM",
+        "WireGuard",
+        "changed program",
+        "listed with another checksum",
+        "far down",
+        "on the boot volume",
+    ],
 )
 def test_a_private_key_is_refused_by_its_file(
     tmp_path: Path, files: dict[str, bytes], boot: dict[str, bytes], named: str

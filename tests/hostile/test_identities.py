@@ -178,6 +178,32 @@ def test_a_shipped_key_that_a_script_has_replaced_is_refused(settled: Callable[.
         settled({"etc/foo/key": KEY}, {}, {"/etc/foo/other": "keep"})
 
 
+SOURCE, BYTECODE = "usr/lib/python3/foo/test.py", "usr/lib/python3/foo/__pycache__/test.cpython-313.pyc"
+
+
+def test_a_key_in_the_bytecode_of_a_packages_module_is_no_secret(settled: Callable[..., Path]) -> None:
+    """The tests of fail2ban hold one."""
+    root = settled({BYTECODE: b"\xf3\r\r\n" + KEY}, {SOURCE: b"KEY = '''" + KEY + b"'''"}, {})
+    assert (root / BYTECODE).is_file()
+
+
+@pytest.mark.parametrize(
+    ("script", "shipped"),
+    [
+        ({BYTECODE: KEY}, {}),
+        ({BYTECODE: KEY}, {SOURCE: b"no key"}),
+        ({BYTECODE: KEY, SOURCE: KEY}, {SOURCE: KEY}),
+        ({BYTECODE.replace("pyc", "key"): KEY}, {SOURCE: KEY}),
+    ],
+    ids=["without a source", "its source has none", "its source was replaced", "no bytecode"],
+)
+def test_a_key_beside_a_packages_module_is_refused(
+    settled: Callable[..., Path], script: dict[str, bytes], shipped: dict[str, bytes]
+) -> None:
+    with pytest.raises(ConfigurationError, match="is a private key"):
+        settled(script, shipped, {})
+
+
 @pytest.mark.parametrize("action", ["keep", "remove", "remake"])
 def test_the_profile_decides(settled: Callable[..., Path], action: Action) -> None:
     root = settled({"etc/foo/key": KEY}, {}, {SECRET: action})
