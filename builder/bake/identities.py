@@ -75,7 +75,7 @@ def settle(root: Path, made: Sequence[Path], unpacked: Path, wanted: Identities)
         if action is None and row is not None and row.remaker is not None:
             action = "remake" if row.remaker else "remove"
         if action is None:
-            if row is None and (not holds_private_key(root / name) or _is_compiled_key_of_a_package(root, path, made)):
+            if row is None and (not holds_private_key(root / name) or _is_compiled_from_a_package(root, path, made)):
                 continue
             raise _undecided(root, path)
         if action == "keep":
@@ -101,13 +101,11 @@ def source_of_bytecode(path: str) -> str:
         return ""
 
 
-def _is_compiled_key_of_a_package(root: Path, path: str, made: Sequence[Path]) -> bool:
-    """Whether the key in a file of Python's byte code comes from a source in a package. Everybody has such a key: tests
-    of fail2ban hold one."""
+def _is_compiled_from_a_package(root: Path, path: str, made: Sequence[Path]) -> bool:
+    """Whether a file is Python's byte code of a package's own source. Everybody has the keys in it: tests of fail2ban
+    hold one. The source may show no key, for the compiler joins its strings."""
     source = source_of_bytecode(path).strip("/")
-    if not source or any(os.path.lexists(upper / source) for upper in made) or f"/{source}" not in _listed(root):
-        return False
-    return (root / source).is_file() and holds_private_key(root / source)
+    return bool(source) and f"/{source}" in _listed(root) and not any(os.path.lexists(up / source) for up in made)
 
 
 def _written_by_scripts(root: Path, made: Sequence[Path], unpacked: Path) -> Iterator[str]:

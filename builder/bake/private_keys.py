@@ -106,11 +106,13 @@ def _with_hidden_keys(names: Iterable[str], dump: Callable[[str, Path], None], w
 
 def _as_shipped(image: Path, start: int, paths: Sequence[str], work: Path) -> set[str]:
     """The paths of unchanged files of packages, by the checksums in this volume's package database, and of byte code of
-    Python whose source is among `paths` and unchanged."""
+    Python whose source is unchanged."""
     if not paths:
         return set()
     sums = _dpkg_sums(image, start, work) | _apk_sums(image, start, work)
-    listed = [path for path in paths if path in sums]
+    sources = {path: source_of_bytecode(path) for path in paths}
+    there = ext4.look(image, start, [path.strip("/") for path in {*sources.values()} & sums.keys()], work)
+    listed = sorted({*paths, *(f"/{path}" for path in there)} & sums.keys())
     files = {path.strip("/"): work / f"file-{number}" for number, path in enumerate(listed)}
     ext4.dump_files(image, start, files)
     found = set()
@@ -119,7 +121,7 @@ def _as_shipped(image: Path, start: int, paths: Sequence[str], work: Path) -> se
         if hashlib.new(algorithm, file.read_bytes(), usedforsecurity=False).hexdigest() == digest:
             found.add(path)
         file.unlink()
-    return found | {path for path in paths if source_of_bytecode(path) in found}
+    return {path for path in paths if path in found or sources[path] in found}
 
 
 def _dpkg_sums(image: Path, start: int, work: Path) -> Sums:
