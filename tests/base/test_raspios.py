@@ -209,6 +209,7 @@ def test_verify_finds_every_edit(raspios: Built) -> None:
     assert verify.verify(raspios.image, manifest, Silent()).files > 80
 
 
+@pytest.mark.soak
 @pytest.mark.boot
 def test_it_boots_as_a_pi(raspios: Built, tmp_path: Path) -> None:
     if raspios.plan.base.suite == "bullseye":
